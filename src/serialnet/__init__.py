@@ -1,0 +1,89 @@
+"""Serial ports on networks: share, flash and watch a board from anywhere.
+
+>>> import serialnet
+"""
+
+from . import hooks, resets
+from ._version import __version__
+from .bridge import Bridge, BridgeEnd, BridgeStats, Direction, Forward, Hook
+from .core.endpoint import Endpoint
+from .core.errors import (
+    BridgeError,
+    EndpointError,
+    LineError,
+    LineTimeoutError,
+    LineUnsupportedError,
+    OpenError,
+    PortBusyError,
+    SerialnetError,
+    UnknownSchemeError,
+)
+from .core.line import Line
+from .core.opening import Opening, connect, listen
+from .core.options import option
+from .core.registry import TransportFactory, register_transport
+from .core.transport import AskingTransport, Listener, Transport, TransportAttribute
+from .ports import PortInfo, ports
+from .serving import Access, Server, ServerStats, serve
+from .values.events import InputsChanged, LineErrors, LineEvent, Lost, Restored, SettingsChanged
+from .values.requests import Configure, GetInputs, InForce, LineRequest, PurgeRequest, SendBreak, SetOutputs
+from .values.settings import FlowControl, Inputs, LineSettings, Outputs, Parity, Purge, StopBits
+
+__all__ = [
+    "Access",
+    "AskingTransport",
+    "Bridge",
+    "BridgeEnd",
+    "BridgeError",
+    "BridgeStats",
+    "Configure",
+    "Direction",
+    "Endpoint",
+    "EndpointError",
+    "FlowControl",
+    "Forward",
+    "GetInputs",
+    "Hook",
+    "InForce",
+    "Inputs",
+    "InputsChanged",
+    "Line",
+    "LineError",
+    "LineErrors",
+    "LineEvent",
+    "LineRequest",
+    "LineSettings",
+    "LineTimeoutError",
+    "LineUnsupportedError",
+    "Listener",
+    "Lost",
+    "OpenError",
+    "Opening",
+    "Outputs",
+    "Parity",
+    "PortBusyError",
+    "PortInfo",
+    "Purge",
+    "PurgeRequest",
+    "Restored",
+    "SendBreak",
+    "SerialnetError",
+    "Server",
+    "ServerStats",
+    "SetOutputs",
+    "SettingsChanged",
+    "StopBits",
+    "Transport",
+    "TransportAttribute",
+    "TransportFactory",
+    "UnknownSchemeError",
+    "__version__",
+    "connect",
+    "hooks",
+    "listen",
+    "option",
+    "ports",
+    "register_transport",
+    "resets",
+    "serve",
+]

@@ -1,0 +1,147 @@
+"""The asking direction of a bridge: bytes and line requests, in their order, to the port."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from ..core.transport import AskingTransport, Transport
+from ..values.requests import Configure, LineRequest, PurgeRequest
+from ..values.settings import Purge
+from .pump import BUFFER_SIZE, Tap, send_some
+
+__all__ = ["AskingPump"]
+
+STALLED_AFTER = 1.0
+READ_AHEAD = 65536
+
+
+class AskingPump:
+    """Copies from an asker to a port, and carries each request out where it stands among the bytes.
+
+    When the port takes nothing for :data:`STALLED_AFTER` seconds, up to :data:`READ_AHEAD` bytes are read
+    ahead, and the purges and changes of DTR, RTS and BREAK among them are carried out at once, so that a
+    stuck board can be reset. Settings met there wait for the bytes before them, and are refused if those make
+    no progress.
+    """
+
+    def __init__(
+        self,
+        asker: AskingTransport,
+        port: Transport,
+        tap: Tap,
+        first_data: Callable[[], Awaitable[None]],
+        ask: Callable[[LineRequest], Awaitable[None]],
+    ) -> None:
+        self._asker = asker
+        self._port = port
+        self._tap = tap
+        self._first_data: Callable[[], Awaitable[None]] | None = first_data
+        self._ask = ask
+        self._buffer = memoryview(bytearray(BUFFER_SIZE))
+
+    async def run(self) -> None:
+        """Copy until the asker's end of file.
+
+        :raises SendFailed: if the port broke
+        """
+        try:
+            while True:
+                item = await self._asker.receive_event(self._buffer)
+                if isinstance(item, int):
+                    if self._first_data is not None:
+                        await self._first_data()
+                        self._first_data = None
+                    await self._deliver(self._tap(self._buffer[:item]))
+                else:
+                    await self._ask(item)
+        except anyio.EndOfStream:
+            pass
+
+    async def _deliver(self, view: memoryview) -> None:
+        if not self._port.native_send_some:  # its send cannot be interrupted, so a stall cannot be told
+            while view:
+                view = view[await send_some(self._port, view) :]
+            return
+        while view:
+            sent = 0
+            with anyio.move_on_after(STALLED_AFTER):
+                sent = await send_some(self._port, view)
+            if not sent:
+                await _Stall(self, view).run()
+                return
+            view = view[sent:]
+
+
+class _Stall:
+    """A port that takes nothing: what it has yet to take, and what is read ahead meanwhile."""
+
+    def __init__(self, pump: AskingPump, view: memoryview) -> None:
+        self._pump = pump
+        self._queue = deque([bytes(view)])
+        self._size = len(view)
+        self._reading = anyio.CancelScope()
+        self._sending = anyio.CancelScope()
+        self._progress = anyio.Event()
+
+    async def run(self) -> None:
+        """Return when the port has taken all; end of file comes after that."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._send)
+            try:
+                while self._queue:
+                    await self._read()
+            except anyio.EndOfStream:
+                await self._moving()
+                tasks.cancel_scope.cancel()
+                raise
+
+    async def _send(self) -> None:
+        while self._queue:
+            with anyio.CancelScope() as self._sending:
+                chunk = self._queue[0]
+                sent = await send_some(self._pump._port, memoryview(chunk))
+                self._size -= sent
+                if sent < len(chunk):
+                    self._queue[0] = chunk[sent:]
+                else:
+                    self._queue.popleft()
+            self._progress.set()
+            self._progress = anyio.Event()
+        self._reading.cancel()
+
+    async def _read(self) -> None:
+        room = READ_AHEAD - self._size
+        if room <= 0:
+            await self._progress.wait()
+            return
+        item: int | LineRequest = 0
+        with anyio.CancelScope() as self._reading:
+            item = await self._pump._asker.receive_event(self._pump._buffer[:room])
+        if isinstance(item, int):
+            if data := bytes(self._pump._tap(self._pump._buffer[:item])):
+                self._queue.append(data)
+                self._size += len(data)
+        elif isinstance(item, Configure):
+            if await self._moving():
+                await self._pump._ask(item)
+            else:
+                await item.refuse()
+        else:
+            if isinstance(item, PurgeRequest) and Purge.UNSENT in item.what:
+                self._queue.clear()
+                self._size = 0
+                self._sending.cancel()
+            await self._pump._ask(item)
+
+    async def _moving(self) -> bool:
+        """Wait until the port has taken all; false once it made no progress for a while."""
+        while self._queue:
+            progress = self._progress
+            with anyio.move_on_after(STALLED_AFTER):
+                await progress.wait()
+            if not progress.is_set():
+                return False
+        return True

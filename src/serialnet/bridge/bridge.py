@@ -1,0 +1,347 @@
+"""The bridge: two transports, two directions, and the line between them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal, TypeAlias
+
+import anyio
+
+from ..core.errors import BridgeError, LineError
+from ..core.line import Line
+from ..core.transport import AskingTransport, Transport
+from ..values.events import LineEvent, SettingsChanged
+from ..values.requests import Configure, GetInputs, InForce, LineRequest, PurgeRequest, SendBreak, SetOutputs
+from ..values.settings import Purge
+from .asking import AskingPump
+from .hook import Direction, Forward, Hook, HookFactory, make_hooks, overrides
+from .pump import Pump, SendFailed, Tap
+
+__all__ = ["Bridge", "BridgeEnd", "BridgeStats", "Side"]
+
+logger = logging.getLogger("serialnet.bridge")
+
+LINGER = 0.5
+# How long what runs at the end of a session may take: the hooks, then closing the ends.
+HOOK_TIMEOUT = 5.0
+CLOSE_TIMEOUT = 2.0
+
+STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.BusyResourceError)
+
+Side: TypeAlias = Literal["a", "b", "hook"]
+
+
+@dataclass(slots=True)
+class BridgeStats:
+    """What passed through a bridge so far."""
+
+    bytes_a_to_b: int = 0
+    bytes_b_to_a: int = 0
+    requests: int = 0
+    refused: int = 0
+    events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeEnd:
+    """How a session ended.
+
+    :param by: the end that ended it, or ``"hook"``
+    :param reason: in words
+    :param error: what was raised, if it did not end of its own accord
+    """
+
+    by: Side
+    reason: str
+    error: Exception | None = None
+    stats: BridgeStats = field(default_factory=BridgeStats)
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Bridge:
+    """Joins two live transports for one session: ``end = await Bridge(a, b).run()``.
+
+    Bytes go both ways. If one end asks for line changes (an RFC 2217 session, say) and the other offers a
+    line (a serial port), each request is carried out where it stands among the asker's bytes, and what
+    happens on the line is told to the asker. Two ends that offer a line exchange bytes only.
+
+    :param hooks: hooks, or factories of them; the first is the outermost
+    :raises BridgeError: if both ends ask
+    """
+
+    def __init__(self, a: Transport, b: Transport, *, hooks: Sequence[Hook | HookFactory] = ()) -> None:
+        if isinstance(a, AskingTransport) and isinstance(b, AskingTransport):
+            raise BridgeError("both ends ask for line changes, and neither can carry them out")
+        self.stats = BridgeStats()
+        self.hooks = make_hooks(hooks)
+        self._ends: dict[Side, Transport] = {"a": a, "b": b}
+        # The port is the end that offers a line; of two equal ends, b.
+        self._port: Side = "a" if isinstance(b, AskingTransport) or (a.line and not b.line) else "b"
+        user = self._ends[_other(self._port)]
+        self._asker = user if isinstance(user, AskingTransport) else None
+        self._to_user = Pump(self._ends[self._port], user, self._tap(self._port))
+        self._hurried = anyio.Event()
+        self._lingering = False
+        self._done: list[BridgeEnd] = []  # by each direction that is over
+        self._end: BridgeEnd | None = None
+        self._scope = anyio.CancelScope()
+        self._serially = anyio.Lock()  # requests and the hooks' deadlines
+        self._deadline_moved = anyio.Event()
+        self._started = False
+
+    @property
+    def line(self) -> Line | None:
+        """The line of the end that offers one."""
+        return self._ends[self._port].line
+
+    @property
+    def lingering(self) -> bool:
+        """Whether one end is done sending, and the other's last answers are waited for."""
+        return self._lingering
+
+    def hurry(self) -> None:
+        """Don't linger: somebody else waits."""
+        self._hurried.set()
+
+    def stop(self, reason: str) -> None:
+        """End the session, as a hook may want to."""
+        self._finish(BridgeEnd("hook", reason, None, self.stats))
+
+    async def run(self) -> BridgeEnd:
+        """Carry the session to its end, and close both ends; raises only when cancelled."""
+        if self._started:
+            raise RuntimeError("a bridge runs once")
+        self._started = True
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._from_user)
+                    tasks.start_soon(self._direction, self._port, self._to_user)
+                    if any(overrides(hook, "timeout") for hook in self.hooks):
+                        tasks.start_soon(self._deadlines)
+                    if self.line and (self._asker or any(overrides(hook, "event") for hook in self.hooks)):
+                        tasks.start_soon(self._watch, self.line)
+            assert self._end is not None
+            with anyio.move_on_after(HOOK_TIMEOUT):
+                end = self._end
+                await self._all_hooks(lambda hook: hook.closed(end))
+            return self._end
+        finally:
+            with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                await self._close()
+
+    # The directions
+
+    async def _from_user(self) -> None:
+        """What the user's end sends: bytes, and requests if it asks; the hooks open the session first."""
+        await self._all_hooks(lambda hook: hook.opened(self))
+        side = _other(self._port)
+        user, port = self._ends[side], self._ends[self._port]
+        if self._asker is None:
+            await self._direction(side, Pump(user, port, self._tap(side), self._first_data))
+            return
+        try:
+            if self.line is not None:
+                await self._asker.notify(SettingsChanged(self.line.settings, self.line.outputs))
+        except STREAM_ERRORS as error:
+            self._finish(self._ended(side, error))
+        else:
+            await self._direction(
+                side, AskingPump(self._asker, port, self._tap(side), self._first_data, self._ask)
+            )
+
+    async def _first_data(self) -> None:
+        await self._all_hooks(lambda hook: hook.first_data())
+
+    async def _direction(self, side: Side, pump: Pump | AskingPump) -> None:
+        sink = self._ends[_other(side)]
+        try:
+            await pump.run()
+        except SendFailed as failure:
+            # The other direction may still hold bytes that the sink sent before it broke.
+            await self._last_words(self._ended(_other(side), failure.error))
+            return
+        except STREAM_ERRORS as error:
+            self._finish(self._ended(side, error))
+            return
+        end = self._ended(side, None)
+        if not sink.can_send_eof:
+            if sink.line is not None:
+                try:
+                    await sink.line.drain()
+                except (LineError, *STREAM_ERRORS) as error:
+                    logger.info("bytes were left behind at the end of a session: %s", error)
+            await self._last_words(end)
+            return
+        self._done.append(end)
+        if len(self._done) == 2:
+            self._finish(self._done[0])
+            return
+        try:
+            await sink.send_eof()
+        except STREAM_ERRORS as error:
+            self._finish(self._ended(_other(side), error))
+
+    async def _last_words(self, end: BridgeEnd) -> None:
+        self._lingering = True
+        with anyio.move_on_after(LINGER):
+            await self._hurried.wait()
+        self._finish(end)
+
+    def _ended(self, side: Side, error: Exception | None) -> BridgeEnd:
+        name = "the port" if side == self._port else "the client"
+        if error is None:
+            reason = f"{name} closed the connection"
+        else:
+            reason = f"{name} was lost: {error}" if str(error) else f"{name} was closed"
+        return BridgeEnd(side, reason, error, self.stats)
+
+    def _finish(self, end: BridgeEnd) -> None:
+        if self._end is None:
+            self._end = end
+            self._scope.cancel()
+
+    async def _close(self) -> None:
+        line = self.line
+        if self._asker is not None and line is not None and line.outputs.brk:
+            try:
+                await line.set_outputs(brk=False)
+            except (LineError, *STREAM_ERRORS) as error:
+                logger.info("a BREAK could not be ended: %s", error)
+        for end in self._ends.values():
+            await end.aclose()
+
+    def _tap(self, side: Side) -> Tap:
+        direction = Direction.A_TO_B if side == "a" else Direction.B_TO_A
+        taps = [hook.data for hook in self.hooks if overrides(hook, "data")]
+        counter = "bytes_a_to_b" if side == "a" else "bytes_b_to_a"
+        stats = self.stats
+
+        def tap(view: memoryview) -> memoryview:
+            setattr(stats, counter, getattr(stats, counter) + len(view))
+            try:
+                for data in taps:
+                    changed = data(direction, view)
+                    if changed is not None:
+                        view = changed
+            except Exception as error:
+                logger.exception("a hook failed on the data, and ends the session")
+                self._finish(BridgeEnd("hook", "a hook failed", error, stats))
+                return view[:0]
+            return view
+
+        return tap
+
+    # Requests
+
+    async def _ask(self, request: LineRequest) -> None:
+        async with self._serially:
+            self.stats.requests += 1
+            try:
+                in_force = await self._forward(0)(request)
+                if type(in_force) is not type(request.unchanged):
+                    raise TypeError(f"a hook answered {request} with {in_force!r}")
+            except Exception:
+                logger.exception("a hook failed; its request is refused")
+                in_force = request.unchanged
+            await request.answer(in_force)  # type: ignore[arg-type]  # the types were compared
+        self._deadline_moved.set()
+
+    def _forward(self, index: int) -> Forward:
+        """What the hook before the one at ``index`` forwards to."""
+        if index == len(self.hooks):
+            return self._carry_out
+        hook = self.hooks[index]
+
+        async def forward(request: LineRequest) -> InForce:
+            return await hook.request(request, self._forward(index + 1))
+
+        return forward
+
+    async def _carry_out(self, request: LineRequest) -> InForce:
+        """Put a request to the line; what is in force is the answer, also when the line fails."""
+        if self.line is None:
+            self.stats.refused += 1
+            return request.unchanged
+        try:
+            return await self._put(request, self.line)
+        except (LineError, *STREAM_ERRORS) as error:
+            self.stats.refused += 1
+            logger.warning("refused %s: %s", request, error)
+        match request:
+            case Configure():
+                return self.line.settings
+            case SetOutputs():
+                return self.line.outputs
+        return request.unchanged
+
+    async def _put(self, request: LineRequest, line: Line) -> InForce:
+        match request:
+            case Configure(settings):
+                return await line.configure(settings)
+            case SetOutputs(dtr, rts, brk):
+                return await line.set_outputs(dtr=dtr, rts=rts, brk=brk)
+            case GetInputs():
+                return await line.get_inputs()
+            case PurgeRequest(what):
+                await line.purge(what)
+                if Purge.RECEIVED in what:
+                    self._to_user.discard()
+                return what
+            case SendBreak(duration):
+                await line.set_outputs(brk=True)
+                try:
+                    await anyio.sleep(duration)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await line.set_outputs(brk=False)
+        return None
+
+    # What happens of its own accord
+
+    async def _watch(self, line: Line) -> None:
+        try:
+            async with line.events() as events:
+                async for event in events:
+                    self.stats.events += 1
+                    await self._all_hooks(partial(_hear, event))
+                    if self._asker is not None:
+                        await self._asker.notify(event)
+        except (LineError, *STREAM_ERRORS) as error:
+            # Whichever end it was, the direction that reads from it ends the session and says why.
+            logger.debug("the line is no longer watched: %s", error)
+
+    async def _deadlines(self) -> None:
+        while True:
+            deadlines = [hook.deadline for hook in self.hooks if hook.deadline is not None]
+            self._deadline_moved = anyio.Event()
+            with anyio.move_on_at(min(deadlines, default=float("inf"))):
+                await self._deadline_moved.wait()
+            async with self._serially:
+                for index, hook in enumerate(self.hooks):
+                    if hook.deadline is not None and hook.deadline <= anyio.current_time():
+                        await self._guarded(hook, hook.timeout(self._forward(index + 1)))
+
+    async def _all_hooks(self, step: Callable[[Hook], Awaitable[None]]) -> None:
+        for hook in self.hooks:
+            await self._guarded(hook, step(hook))
+
+    async def _guarded(self, hook: Hook, step: Awaitable[None]) -> None:
+        """Run a step of a hook's; its failure is its own."""
+        try:
+            await step
+        except Exception:
+            logger.exception("the hook %s failed", type(hook).__name__)
+
+
+def _hear(event: LineEvent, hook: Hook) -> Awaitable[None]:
+    return hook.event(event)
+
+
+def _other(side: Side) -> Side:
+    return "b" if side == "a" else "a"

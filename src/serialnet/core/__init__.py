@@ -1,0 +1,1 @@
+"""The vocabulary: transports, lines, listeners, endpoints, the registry and the errors."""

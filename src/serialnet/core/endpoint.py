@@ -1,0 +1,149 @@
+"""Endpoints: what URLs, device paths and short forms mean, decided in one place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from urllib.parse import unquote
+
+from .errors import EndpointError
+
+__all__ = ["Endpoint"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9.-]*(?:\+[A-Za-z][A-Za-z0-9.-]*)*):(.*)", re.DOTALL)
+_COM = re.compile(r"(?:\\\\\.\\)?COM\d+", re.IGNORECASE)
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:/?#\[\]@]+):(\d+)")
+# Options whose values are for nobody's eyes.
+_SECRETS = frozenset({"token", "password", "secret"})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A parsed URL.
+
+    :param schemes: the layers and the stream below them, outermost first: ``("rfc2217", "tcp")``
+    :param host: the host as written, without the brackets of an IPv6 address; may be empty
+    :param port: the TCP port, or ``None``
+    :param path: what follows the host, percent-decoded
+    :param options: the query, in its order; an option without a value has ``""``
+    """
+
+    schemes: tuple[str, ...]
+    host: str = ""
+    port: int | None = None
+    path: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, url: str | Endpoint) -> Endpoint:
+        """Parse a URL, a device path (``/dev/ttyUSB0``, ``COM41``) or ``:4000``.
+
+        Nothing is opened, and no transport is looked up.
+
+        :raises EndpointError: saying what was expected
+        """
+        if isinstance(url, Endpoint):
+            return url
+        text = url.strip()
+        if not text:
+            raise EndpointError(
+                "expected a URL or a device, such as /dev/ttyUSB0 or rfc2217://host:4000, not ''"
+            )
+        if any(ord(character) < 32 for character in text):
+            raise EndpointError(f"a URL has no control characters: {text!r}")
+        if re.fullmatch(r":\d+", text):
+            text = f"rfc2217://127.0.0.1{text}"
+        device, _, query = text.partition("?")
+        if device.startswith("/") or _COM.fullmatch(device):
+            return cls(("serial",), path=device, options=_parse_query(query, text))
+        match = _SCHEME.fullmatch(text)
+        if match is None:
+            raise EndpointError(f"{text!r} is neither a URL nor a device{_suggestion(text)}")
+        if re.fullmatch(r"\d+", match[2]) or re.fullmatch(r"[A-Za-z]:\\.*", text):
+            raise EndpointError(f"{text!r} has no scheme{_suggestion(text)}")
+        schemes = tuple(match[1].lower().split("+"))
+        if schemes == ("rfc2217",):
+            schemes = ("rfc2217", "tcp")  # the one layer that has a stream of its own
+        return _parse_rest(schemes, match[2], text)
+
+    @property
+    def scheme(self) -> str:
+        """The schemes joined: ``rfc2217+tcp``."""
+        return "+".join(self.schemes)
+
+    @property
+    def below(self) -> Endpoint:
+        """The same endpoint without its outermost layer."""
+        return replace(self, schemes=self.schemes[1:])
+
+    @property
+    def netloc(self) -> str:
+        """Host and port as a URL has them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        scheme = "rfc2217" if self.schemes == ("rfc2217", "tcp") else self.scheme
+        query = "&".join(
+            f"{name}={'***' if name in _SECRETS else value}" if value else name
+            for name, value in self.options.items()
+        )
+        stem = self.path if scheme == "serial" else f"{scheme}://{self.netloc}{self.path}"
+        if not (self.netloc or self.path):
+            stem = f"{scheme}:"
+        return f"{stem}?{query}" if query else stem
+
+    def __repr__(self) -> str:
+        return f"Endpoint({str(self)!r})"
+
+    def __hash__(self) -> int:
+        return hash((self.schemes, self.host, self.port, self.path, tuple(self.options.items())))
+
+
+def _parse_rest(schemes: tuple[str, ...], rest: str, text: str) -> Endpoint:
+    if "#" in rest:
+        raise EndpointError(f"a URL here has no '#': {text!r}")
+    rest, _, query = rest.partition("?")
+    options = _parse_query(query, text)
+    if not rest.startswith("//"):
+        if rest:
+            raise EndpointError(f"{text!r}: expected '//' after '{'+'.join(schemes)}:'")
+        return Endpoint(schemes, options=options)
+    netloc, slash, path = rest[2:].partition("/")
+    host, port = netloc, None
+    if match := _HOST_PORT.fullmatch(netloc):
+        host, port = match[1], int(match[2])
+        if port > 65535:
+            raise EndpointError(f"{text!r}: a port is a number from 0 to 65535, not {port}")
+    elif ":" in netloc and not re.fullmatch(r"\[[^\]]*\]", netloc):
+        expected = f"'[{netloc}]:PORT'" if netloc.count(":") > 1 else "a port is a number from 0 to 65535"
+        raise EndpointError(f"{text!r}: expected HOST:PORT ({expected})")
+    return Endpoint(schemes, host.strip("[]"), port, unquote(slash + path), options)
+
+
+def _parse_query(query: str, text: str) -> Mapping[str, str]:
+    # Not urllib's parse_qsl: that turns '+' into a space and loses options without a value.
+    options: dict[str, str] = {}
+    for part in query.split("&") if query else []:
+        name, _, value = part.partition("=")
+        name = unquote(name)
+        if not name:
+            raise EndpointError(f"{text!r}: an option needs a name, as in '?baudrate=115200'")
+        if name in options:
+            raise EndpointError(f"{text!r}: the option {name!r} stands there twice")
+        options[name] = unquote(value)
+    return MappingProxyType(options)
+
+
+def _suggestion(text: str) -> str:
+    if re.fullmatch(r"\d+", text):
+        return f"; did you mean ':{text}'?"
+    if _HOST_PORT.fullmatch(text):
+        return f"; did you mean 'rfc2217://{text}' or 'tcp://{text}'?"
+    if text.startswith("tty"):
+        return f"; did you mean '/dev/{text}'?"
+    if re.match(r"\.{1,2}/", text):
+        return "; a device is written with its whole path, as /dev/ttyUSB0"
+    return "; expected something like /dev/ttyUSB0, rfc2217://host:4000 or tcp://host:4000"

@@ -1,0 +1,139 @@
+"""``connect`` and ``listen``: from a URL to something open."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Generator
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import anyio
+from anyio.abc import AsyncResource
+
+from .endpoint import Endpoint
+from .errors import EndpointError
+from .options import parse_options
+from .registry import TransportFactory, find_factory
+from .transport import Listener, Transport
+
+__all__ = ["Opening", "check", "connect", "listen"]
+
+R = TypeVar("R", bound=AsyncResource)
+
+
+class Opening(Generic[R]):
+    """Something about to be opened: ``await`` it to own it, or ``async with`` it to have it closed.
+
+    Nothing happens before, and it can be used once.
+    """
+
+    def __init__(self, open_: Callable[[], Awaitable[R]]) -> None:
+        self._open: Callable[[], Awaitable[R]] | None = open_
+        self._resource: R | None = None
+
+    def __await__(self) -> Generator[Any, Any, R]:
+        return self._once().__await__()
+
+    async def __aenter__(self) -> R:
+        self._resource = await self._once()
+        return self._resource
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        assert self._resource is not None
+        await self._resource.aclose()
+
+    async def _once(self) -> R:
+        open_, self._open = self._open, None
+        if open_ is None:
+            raise RuntimeError("this was opened before: call connect() or listen() again")
+        return await open_()
+
+
+def connect(url: str | Endpoint, **options: object) -> Opening[Transport]:
+    """Open an endpoint: ``async with connect("/dev/ttyUSB0", baudrate=9600) as port: ...``.
+
+    :param url: where to; see the reference of URLs
+    :param options: the endpoint's options, as in the URL's query; they win over those in the URL
+    :raises EndpointError: (when awaited or entered) if the URL or an option cannot be used
+    :raises OpenError: (likewise) if the endpoint cannot be opened
+    """
+
+    async def open_() -> Transport:
+        endpoint = Endpoint.parse(url)
+        transport: Transport | None = None
+        for factory, values in reversed(_resolve(endpoint, options)):
+            over, transport = transport, None
+            try:
+                transport = await factory.connect(endpoint, values, over)
+            except BaseException:
+                if over is not None:
+                    await anyio.aclose_forcefully(over)
+                raise
+        assert transport is not None
+        return transport
+
+    return Opening(open_)
+
+
+def listen(url: str | Endpoint, **options: object) -> Opening[Listener]:
+    """Listen on an endpoint: ``async with listen("tcp://127.0.0.1:0") as listener: ...``.
+
+    Its parameters and errors are those of :func:`connect`.
+    """
+
+    async def open_() -> Listener:
+        endpoint = Endpoint.parse(url)
+        listener: Listener | None = None
+        for factory, values in reversed(_resolve(endpoint, options)):
+            over, listener = listener, None
+            try:
+                listener = await factory.listen(endpoint, values, over)
+            except BaseException:
+                if over is not None:
+                    await anyio.aclose_forcefully(over)
+                raise
+        assert listener is not None
+        return listener
+
+    return Opening(open_)
+
+
+def check(url: str | Endpoint, **options: object) -> Endpoint:
+    """Parse a URL and look at its schemes and options, without opening anything.
+
+    :raises EndpointError: if it could not be opened for what it says
+    """
+    endpoint = Endpoint.parse(url)
+    _resolve(endpoint, options)
+    return endpoint
+
+
+def _resolve(endpoint: Endpoint, options: dict[str, object]) -> list[tuple[TransportFactory, Any]]:
+    """Find what carries each scheme, outermost first, and give each the options that are its own."""
+    factories = [find_factory(scheme) for scheme in endpoint.schemes]
+    for scheme, factory in zip(endpoint.schemes[:-1], factories[:-1], strict=True):
+        if not factory.layer:
+            raise EndpointError(f"{str(endpoint)!r}: {scheme!r} is no layer, nothing can stand after its '+'")
+    if factories[-1].layer:
+        scheme = endpoint.schemes[-1]
+        raise EndpointError(f"{str(endpoint)!r}: {scheme!r} is a layer; expected '{scheme}+STREAM://...'")
+    names = [{field.name for field in dataclasses.fields(factory.options)} for factory in factories]
+    known = set().union(*names)
+    if clash := sorted(name for name in known if sum(name in own for own in names) > 1):
+        raise EndpointError(f"{endpoint.scheme!r}: its layers share the option {', '.join(clash)}")
+    given = {**endpoint.options, **options}
+    resolved: list[tuple[TransportFactory, Any]] = []
+    for scheme, factory, own in zip(endpoint.schemes, factories, names, strict=True):
+        # What is nobody's is shown to the outermost, which refuses it and names all that are known.
+        mine = {
+            name: value
+            for name, value in given.items()
+            if name in own or (name not in known and not resolved)
+        }
+        resolved.append((factory, parse_options(factory.options, mine, f"{scheme}:", known)))
+    return resolved

@@ -1,0 +1,127 @@
+"""Ready-made hooks, to be given to a bridge or a server.
+
+>>> import serialnet
+>>> from serialnet.hooks import OnConnect
+>>> serving = serialnet.serve("/dev/ttyUSB0", "tcp://127.0.0.1:4001", hooks=[OnConnect("dtr-pulse")])
+"""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+
+from . import resets
+from .bridge import Bridge, BridgeEnd, Forward, Hook
+from .core.errors import LineError
+from .core.line import Line
+from .values.requests import InForce, LineRequest, SetOutputs
+from .values.settings import Outputs
+from .wire.resets import SlowSteps
+
+__all__ = ["AutoReset", "OnConnect", "OnDisconnect", "OnFirstData"]
+
+logger = logging.getLogger("serialnet.hooks")
+
+
+class AutoReset(Hook):
+    """Lets reset sequences work that arrive in slow steps: stock esptool's over RFC 2217, for one.
+
+    :class:`serialnet.wire.resets.SlowSteps` says what is held back, and why. It keeps state: give a bridge
+    the class itself, or a function that makes one.
+
+    :param hold: how long half a step is held back, in seconds
+    """
+
+    def __init__(self, hold: float = 0.4) -> None:
+        self._hold = hold
+        self._steps: SlowSteps | None = None
+        self._forward: Forward | None = None
+
+    async def request(self, request: LineRequest, forward: Forward) -> InForce:
+        """Apply a change of the lines, or hold it back; the asker is told that it was done."""
+        if not isinstance(request, SetOutputs):
+            return await forward(request)
+        if self._steps is None:
+            self._steps = SlowSteps(request.unchanged, self._hold)
+        self._forward = forward
+        await self._apply(self._steps, self._steps.request(request, anyio.current_time()), forward)
+        return self._steps.asked
+
+    async def timeout(self, forward: Forward) -> None:
+        """Apply what was held back: nothing followed it."""
+        self.deadline = None
+        if self._steps is not None:
+            await self._apply(self._steps, self._steps.expire(), forward)
+
+    async def closed(self, end: BridgeEnd) -> None:
+        """Apply what the client asked for before it left."""
+        if self._steps is not None and self._forward is not None and self._steps.deadline is not None:
+            await self._apply(self._steps, self._steps.expire(), self._forward)
+
+    async def _apply(self, steps: SlowSteps, changes: list[SetOutputs], forward: Forward) -> None:
+        self.deadline = steps.deadline
+        for change in changes:
+            in_force = await forward(change)
+            if isinstance(in_force, Outputs):
+                steps.applied(change, in_force)
+
+
+class _Play(Hook):
+    def __init__(self, sequence: str) -> None:
+        resets.parse_sequence(sequence)
+        self.sequence = sequence
+        self._line: Line | None = None
+
+    async def opened(self, bridge: Bridge) -> None:
+        """Remember the line."""
+        self._line = bridge.line
+
+    async def _play(self) -> None:
+        if self._line is None:
+            logger.warning("cannot play %s: the port has no lines", self.sequence)
+            return
+        try:
+            await resets.play(self._line, self.sequence)
+        except (LineError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            logger.warning("cannot play %s: %s", self.sequence, error)
+
+
+class OnConnect(_Play):
+    """Plays a reset sequence on the port when a client comes, before its first byte passes.
+
+    :param sequence: a name in :data:`serialnet.resets.SEQUENCES` (``dtr-pulse``, ``esp-bootloader``,
+        ``esp-reset`` ...) or a sequence in esptool's mini-language
+    :raises ValueError: if it is neither
+    """
+
+    async def opened(self, bridge: Bridge) -> None:
+        """Play the sequence."""
+        await super().opened(bridge)
+        await self._play()
+
+
+class OnFirstData(_Play):
+    """Plays a reset sequence on the port when a client's first bytes come, before they pass.
+
+    :param sequence: a name in :data:`serialnet.resets.SEQUENCES` (``dtr-pulse``, ``esp-bootloader``,
+        ``esp-reset`` ...) or a sequence in esptool's mini-language
+    :raises ValueError: if it is neither
+    """
+
+    async def first_data(self) -> None:
+        """Play the sequence."""
+        await self._play()
+
+
+class OnDisconnect(_Play):
+    """Plays a reset sequence on the port when the client has gone.
+
+    :param sequence: a name in :data:`serialnet.resets.SEQUENCES` (``dtr-pulse``, ``esp-bootloader``,
+        ``esp-reset`` ...) or a sequence in esptool's mini-language
+    :raises ValueError: if it is neither
+    """
+
+    async def closed(self, end: BridgeEnd) -> None:
+        """Play the sequence."""
+        await self._play()

@@ -1,0 +1,48 @@
+"""A port lent for one session: closing the lease leaves the port open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+from typing_extensions import Buffer, override
+
+from ..core.transport import Transport
+
+__all__ = ["Lease"]
+
+
+class Lease(Transport):
+    """A transport that hands everything on to a port, but for the close."""
+
+    can_send_eof = False
+
+    def __init__(self, port: Transport) -> None:
+        self._port = port
+        self._closed = False
+        self.line = port.line
+
+    @override
+    async def receive_into(self, buffer: Buffer) -> int:
+        self._check_open()
+        return await self._port.receive_into(buffer)
+
+    @override
+    async def send_some(self, data: Buffer) -> int:
+        self._check_open()
+        return await self._port.send_some(data)
+
+    @override
+    async def aclose(self) -> None:
+        self._closed = True
+        await anyio.lowlevel.checkpoint()
+
+    @property
+    @override
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return self._port.extra_attributes
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise anyio.ClosedResourceError

@@ -1,0 +1,333 @@
+"""A simulated board on a PTY, for programs that want a device: esptool, avrdude, a terminal."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import select
+import struct
+import tempfile
+import termios
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+from anyio.abc import SocketStream
+
+from ..chips import Board
+from ..transports import _termios
+from ..transports._termios import System, get_attributes, set_attributes
+from ..values.events import LineErrors
+from ..values.settings import Inputs, LineSettings, Outputs, Purge
+
+__all__ = ["SimulatedPort", "host_board"]
+
+#: The environment variable that tells the preloaded shim which PTYs have modem lines.
+VARIABLE = "SERIALNET_MODEM_LINES"
+
+#: The most bytes handed to the PTY at once.
+CHUNK = 4096
+
+FRAMING = termios.CSIZE | termios.PARENB
+REQUEST = struct.Struct("=II")
+REPLY = struct.Struct("=i12I")
+MODEM_INPUTS = {
+    "cts": termios.TIOCM_CTS,
+    "dsr": termios.TIOCM_DSR,
+    "ri": termios.TIOCM_RI,
+    "cd": termios.TIOCM_CD,
+}
+IN_CLOSE, IN_OPEN = 0x18, 0x20
+INOTIFY_EVENT = struct.Struct("iIII")
+PURGES = {
+    termios.TCIFLUSH: Purge.RECEIVED,
+    termios.TCOFLUSH: Purge.UNSENT,
+    termios.TCIOFLUSH: Purge.BOTH,
+}
+
+
+@asynccontextmanager
+async def host_board(board: Board) -> AsyncIterator[SimulatedPort]:
+    """Host a board on a new PTY, as long as the block lasts; leaving it unplugs the device. Linux only.
+
+    Programs open :attr:`SimulatedPort.path` as they open a serial port. Like a serial driver's, each open
+    raises DTR and RTS, the last close drops them if HUPCL is set, and what arrives while nobody has the
+    port open is lost.
+
+    A bare PTY carries the bytes and the baud rate. Modem lines, BREAK, parity, data bits, counters and
+    the number of unsent bytes need a shim in the program, which finds the way by
+    :attr:`SimulatedPort.environment`.
+    """
+    with tempfile.TemporaryDirectory(prefix="serialnet-") as directory:
+        port = SimulatedPort(board, Path(directory) / "port")
+        try:
+            async with (
+                await anyio.create_unix_listener(Path(directory) / "port") as listener,
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.start_soon(listener.serve, port._answer)
+                tasks.start_soon(port._watch_opens)
+                tasks.start_soon(port._read)
+                tasks.start_soon(port._write)
+                tasks.start_soon(port._keep_time)
+                yield port
+                tasks.cancel_scope.cancel()
+        finally:
+            port._close()
+
+
+class SimulatedPort:
+    """A PTY with a board behind it."""
+
+    #: the device: ``/dev/pts/4``
+    path: str
+    #: what a program needs in its environment, beside the shim itself, to reach the modem lines
+    environment: Mapping[str, str]
+
+    def __init__(self, board: Board, socket: Path) -> None:
+        self._board = board
+        self._system = System()
+        self._master, slave = os.openpty()
+        self.path = os.ttyname(slave)
+        device = os.fstat(slave).st_rdev
+        self.environment = {VARIABLE: f"{os.major(device)}:{os.minor(device)}={socket}"}
+        os.set_blocking(self._master, False)
+        # As a serial driver has them at first, but raw: nobody has opened the port, and nothing may echo.
+        attributes = get_attributes(self._system, self._master)
+        attributes.make_raw(hangup=True)
+        attributes.settings = replace(attributes.settings, baudrate=9600)
+        set_attributes(self._system, self._master, attributes)
+        os.close(slave)
+        self._opens = _watch(self.path)
+        self._hang_up = select.poll()
+        self._hang_up.register(self._master, 0)
+        self._is_open = False
+        self._framing = termios.CS8
+        self._settings: LineSettings | None = None
+        self._outputs = Outputs()
+        self._inputs = board.inputs
+        self._edges = dict.fromkeys(MODEM_INPUTS, 0)
+        self._received = self._sent = 0
+        self._errors = LineErrors()
+        self._serial_flags = 0
+        self._unwritten = b""
+        self._changed = anyio.Event()
+
+    def wake(self) -> None:
+        """Carry out what is due; to be called when the board was changed from outside."""
+        now = anyio.current_time()
+        self._note_opens(now)
+        self._note_settings(now)
+        self._take(now)
+        self._board.advance(now)
+        self._give()
+        self._note_inputs()
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    def _close(self) -> None:
+        os.close(self._master)
+        os.close(self._opens)
+
+    # The tasks: each waits for one reason to look again.
+
+    async def _watch_opens(self) -> None:
+        while True:
+            await anyio.wait_readable(self._opens)
+            self.wake()
+
+    async def _read(self) -> None:
+        while True:
+            # Without a client the master is always "readable": poll says POLLHUP for ever.
+            if self._is_open and self._board.room:
+                await anyio.wait_readable(self._master)
+                self.wake()
+            else:
+                await self._changed.wait()
+
+    async def _write(self) -> None:
+        while True:
+            if self._unwritten:
+                await anyio.wait_writable(self._master)
+                self.wake()
+            else:
+                await self._changed.wait()
+
+    async def _keep_time(self) -> None:
+        while True:
+            deadline = self._board.deadline
+            with anyio.CancelScope(deadline=float("inf") if deadline is None else deadline) as scope:
+                await self._changed.wait()
+            if scope.cancelled_caught:
+                self.wake()
+
+    async def _answer(self, stream: SocketStream) -> None:
+        """Answer one request of the shim; what was written before it comes first."""
+        try:
+            async with stream:
+                code, argument = REQUEST.unpack(await stream.receive(REQUEST.size))
+                self.wake()
+                error, results = 0, []
+                try:
+                    results = await self._carry_out(code, argument)
+                except OSError as failure:
+                    error = failure.errno or errno.EIO
+                self.wake()
+                padding = [0] * (12 - len(results))
+                await stream.send(REPLY.pack(error, *(value & 0xFFFFFFFF for value in results), *padding))
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            pass  # the program has ended meanwhile
+
+    async def _carry_out(self, code: int, argument: int) -> list[int]:
+        modem = self._modem_bits()
+        match code:
+            case termios.TIOCMGET:
+                return [modem]
+            case termios.TIOCMSET:
+                self._drive_bits(argument)
+            case termios.TIOCMBIS:
+                self._drive_bits(modem | argument)
+            case termios.TIOCMBIC:
+                self._drive_bits(modem & ~argument)
+            case termios.TIOCMIWAIT:
+                while not (modem ^ self._modem_bits()) & argument:
+                    await self._changed.wait()
+            case _termios.TIOCSBRK | _termios.TIOCCBRK:
+                self._drive(replace(self._outputs, brk=code == _termios.TIOCSBRK))
+            case termios.TIOCOUTQ:
+                return [self._unsent()]
+            case termios.TCFLSH if argument in PURGES:
+                self._purge(PURGES[argument])
+            case termios.TIOCGICOUNT:
+                return self._counters()
+            case termios.TIOCGSERIAL:
+                return [self._serial_flags]
+            case termios.TIOCSSERIAL:
+                self._serial_flags = argument
+            case termios.TCGETS:
+                return [self._framing]
+            case termios.TCSETS:
+                self._framing = argument & FRAMING
+            case _:
+                raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+        return []
+
+    # What wake() looks at.
+
+    def _note_opens(self, now: float) -> None:
+        events = _read_events(self._opens)
+        if events & IN_OPEN:
+            self._is_open = True
+            self._drive(replace(self._outputs, dtr=True, rts=True))
+        if self._is_open and self._hang_up.poll(0):
+            self._client_left(now)
+
+    def _client_left(self, now: float) -> None:
+        self._take(now)
+        self._is_open = False
+        self._unwritten = b""
+        for queue in (termios.TCIFLUSH, termios.TCOFLUSH):
+            fcntl.ioctl(self._master, termios.TCFLSH, queue)
+        if get_attributes(self._system, self._master).cflag & termios.HUPCL:
+            self._drive(replace(self._outputs, dtr=False, rts=False))
+
+    def _note_settings(self, now: float) -> None:
+        attributes = get_attributes(self._system, self._master)
+        attributes.cflag = attributes.cflag & ~FRAMING | self._framing
+        if attributes.settings != self._settings:
+            self._settings = attributes.settings
+            self._board.configure(self._settings, now)
+
+    def _take(self, now: float) -> None:
+        while self._is_open and (room := self._board.room):
+            try:
+                data = os.read(self._master, room)
+            except OSError:  # nothing there, or nobody
+                return
+            self._sent += len(data)
+            self._board.receive_data(data, now)
+
+    def _give(self) -> None:
+        while data := self._unwritten or self._board.data_to_send(CHUNK):
+            self._unwritten = b""
+            if not self._is_open:
+                continue
+            try:
+                written = os.write(self._master, data)
+            except BlockingIOError:
+                written = 0
+            self._received += written
+            self._unwritten = data[written:]
+            if not written:
+                return
+
+    def _note_inputs(self) -> None:
+        before, self._inputs = self._inputs, self._board.inputs
+        for name in MODEM_INPUTS:
+            self._edges[name] += getattr(before, name) != getattr(self._inputs, name)
+        old, new = self._errors, self._board.take_errors()
+        self._errors = LineErrors(
+            old.overrun + new.overrun,
+            old.parity + new.parity,
+            old.framing + new.framing,
+            old.breaks + new.breaks,
+        )
+
+    # What the requests do.
+
+    def _modem_bits(self) -> int:
+        bits = termios.TIOCM_DTR * self._outputs.dtr | termios.TIOCM_RTS * self._outputs.rts
+        for name, bit in MODEM_INPUTS.items():
+            bits |= bit * getattr(self._board.inputs, name)
+        return bits
+
+    def _drive_bits(self, bits: int) -> None:
+        dtr, rts = bool(bits & termios.TIOCM_DTR), bool(bits & termios.TIOCM_RTS)
+        self._drive(replace(self._outputs, dtr=dtr, rts=rts))
+
+    def _drive(self, outputs: Outputs) -> None:
+        if outputs != self._outputs:
+            self._outputs = outputs
+            self._board.set_outputs(outputs, anyio.current_time())
+
+    def _unsent(self) -> int:
+        self._hang_up.poll(0)  # the kernel moves what was written before it answers
+        waiting = struct.unpack("i", fcntl.ioctl(self._master, termios.FIONREAD, bytes(4)))[0]
+        return int(waiting) + self._board.unsent
+
+    def _purge(self, what: Purge) -> None:
+        self._board.purge(what, anyio.current_time())
+        if Purge.RECEIVED in what:
+            self._unwritten = b""
+
+    def _counters(self) -> list[int]:
+        """``struct serial_icounter_struct`` (tty_ioctl(4)) as far as buf_overrun."""
+        edges, errors = self._edges, self._errors
+        lines = [edges[name] for name in ("cts", "dsr", "ri", "cd")]
+        totals = [self._received, self._sent]
+        return [*lines, *totals, errors.framing, errors.overrun, errors.parity, errors.breaks, 0]
+
+
+def _watch(path: str) -> int:
+    """Let inotify(7) tell who opens and closes a device: a PTY's master sees neither, or only the last."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    if descriptor < 0 or libc.inotify_add_watch(descriptor, path.encode(), IN_OPEN | IN_CLOSE) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+    return descriptor
+
+
+def _read_events(descriptor: int) -> int:
+    """All that happened since, as inotify's bits."""
+    bits = 0
+    while True:
+        try:
+            events = os.read(descriptor, 4096)
+        except BlockingIOError:
+            return bits
+        for _, mask, _, _ in INOTIFY_EVENT.iter_unpack(events):  # a device's events have no names
+            bits |= mask

@@ -1,0 +1,83 @@
+"""What transports on a non-blocking descriptor share: readiness, busy guards, closing."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import anyio
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
+from typing_extensions import Buffer, override
+
+from ..core.transport import Transport
+
+__all__ = ["DescriptorTransport"]
+
+
+class DescriptorTransport(Transport, abstract=True):
+    """A transport on a non-blocking descriptor: try first, wait for readiness only when that would block.
+
+    Nothing awaits between the system call that moved bytes and the return, so a cancelled receive has
+    lost nothing and a cancelled ``send_some`` has sent nothing.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._closed = False
+        self._receiving = anyio.ResourceGuard("receiving from")
+        self._sending = anyio.ResourceGuard("sending to")
+
+    @abstractmethod
+    def _read_into(self, view: memoryview) -> int:
+        """Read without blocking; 0 is the end."""
+
+    @abstractmethod
+    def _write(self, view: memoryview) -> int:
+        """Write without blocking."""
+
+    @override
+    async def receive_into(self, buffer: Buffer) -> int:
+        with self._receiving, memoryview(buffer).cast("B") as view:
+            if not view:
+                raise ValueError("the buffer must have room for one byte at least")
+            await checkpoint_if_cancelled()
+            waited = False
+            while True:
+                self._check_open()
+                try:
+                    n = self._read_into(view)
+                except BlockingIOError:
+                    await anyio.wait_readable(self._descriptor)
+                    waited = True
+                except OSError as error:
+                    raise anyio.BrokenResourceError(f"receiving failed: {error}") from error
+                else:
+                    if not waited:
+                        await cancel_shielded_checkpoint()
+                    if n == 0:
+                        raise anyio.EndOfStream
+                    return n
+
+    @override
+    async def send_some(self, data: Buffer) -> int:
+        with self._sending, memoryview(data).cast("B") as view:
+            if not view:
+                raise ValueError("there must be one byte at least to send")
+            await checkpoint_if_cancelled()
+            waited = False
+            while True:
+                self._check_open()
+                try:
+                    n = self._write(view)
+                except BlockingIOError:
+                    await anyio.wait_writable(self._descriptor)
+                    waited = True
+                except OSError as error:
+                    raise anyio.BrokenResourceError(f"sending failed: {error}") from error
+                else:
+                    if not waited:
+                        await cancel_shielded_checkpoint()
+                    return n
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise anyio.ClosedResourceError

@@ -1,0 +1,193 @@
+"""What both ends of an RFC 2217 session share: a codec driven over a byte stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import anyio
+import anyio.lowlevel
+from typing_extensions import Buffer, override
+
+from ...core.transport import Transport
+from ...wire.comport.session import Session
+
+__all__ = ["SessionStream"]
+
+E = TypeVar("E")
+
+# Commands and replies that may wait for the peer to read; beyond that we stop reading, too.
+MOST_UNSENT = 65536
+CHUNK = 65536
+# How long replies may take before they are sent beside the reading instead of before it.
+PATIENCE = 0.05
+# How long the last replies may take at the close.
+FAREWELL = 0.5
+
+IAC = b"\xff"
+
+
+class SessionStream(Transport, abstract=True):
+    """A transport whose bytes are coded by a session and carried by another transport, which it owns.
+
+    Only one task at a time reads from below. Whoever waits for something that the peer has to say reads
+    until it is there, unless somebody reads already: then it waits for news. So a request for the line works
+    without anybody receiving data, and beside somebody who does.
+    """
+
+    def __init__(self, over: Transport, session: Session[E]) -> None:
+        self.can_send_eof = over.can_send_eof
+        self._over = over
+        self._codec = session
+        self._input = memoryview(bytearray(CHUNK))
+        self._unsent = bytearray()
+        # An IAC may be on the wire whose second half, and the byte that both stand for, are not.
+        self._half_sent = False
+        # A byte that the caller was not told of went out whole, because a command had to follow it.
+        self._sent_ahead = False
+        self._writing = anyio.Lock()
+        self._sending = anyio.ResourceGuard("sending to")
+        self._receiving = anyio.ResourceGuard("receiving from")
+        self._reading = False
+        self._news = anyio.Event()
+        self._ended: Exception | None = None
+        self._closed = False
+
+    # Sending
+
+    @override
+    async def send_some(self, data: Buffer) -> int:
+        with self._sending, memoryview(data).cast("B") as view:
+            if not view:
+                raise ValueError("there must be one byte at least to send")
+            self._check_open()
+            await self._until(lambda: not self._codec.suspended)
+            async with self._writing:
+                await self._write_commands()
+                return await self._write_data(bytes(view[:CHUNK]))
+
+    async def _write_data(self, data: bytes) -> int:
+        """Send escaped data, and count what was accepted in bytes of the caller's."""
+        if self._sent_ahead:
+            self._sent_ahead = False
+            if data.startswith(IAC):
+                return 1
+        if self._half_sent and not data.startswith(IAC):
+            # The caller dropped the byte whose first half is out; the wire needs the other half.
+            self._half_sent = False
+            self._unsent += IAC
+            await self._write_commands()
+        wire = self._codec.send_data(data)
+        while True:
+            start = int(self._half_sent)
+            sent = start + await self._over.send_some(wire[start:])
+            if sent == len(wire):
+                self._half_sent = False
+                return len(data)
+            iacs = wire.count(IAC, 0, sent)
+            self._half_sent = bool(iacs % 2)
+            if accepted := sent - iacs + iacs // 2:
+                return accepted
+
+    async def _write_commands(self) -> None:
+        """Send what the session has to say, and what an earlier call could not; ``_writing`` is held."""
+        self._unsent += self._codec.data_to_send()
+        if self._unsent and self._half_sent:
+            self._half_sent, self._sent_ahead = False, True
+            self._unsent[:0] = IAC
+        while self._unsent:
+            del self._unsent[: await self._over.send_some(bytes(self._unsent))]
+
+    async def _flush(self) -> None:
+        async with self._writing:
+            await self._write_commands()
+
+    @override
+    async def send_eof(self) -> None:
+        with self._sending:
+            self._check_open()
+            await self._flush()
+            await self._over.send_eof()
+
+    # Reading
+
+    async def _until(self, done: Callable[[], bool]) -> None:
+        """Wait for something that the peer has to say."""
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        while not done():
+            self._check_open()
+            if self._ended is not None:
+                raise self._ended
+            if self._reading or not self._room():
+                await self._news.wait()
+                continue
+            self._reading = True
+            try:
+                await self._read(self._input[: self._room()])
+            finally:
+                self._reading = False
+                self._tell()
+
+    async def _read(self, view: memoryview) -> None:
+        """Receive once from below, and hand it to the session; send its replies."""
+        with anyio.move_on_after(PATIENCE if len(self._unsent) < MOST_UNSENT else None):
+            await self._flush()
+        if not self._unsent:
+            await self._receive(view)
+        else:  # the peer does not take our replies now: it may have to be read from first
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._flush_beside)
+                await self._receive(view)
+                tasks.cancel_scope.cancel()
+
+    async def _flush_beside(self) -> None:
+        try:
+            await self._flush()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass  # the receiving side will hear of it
+
+    async def _receive(self, view: memoryview) -> None:
+        # From the receive to the codec nothing awaits: what was received is never lost.
+        try:
+            n = await self._over.receive_into(view)
+        except (anyio.EndOfStream, anyio.BrokenResourceError) as error:
+            self._ended = error
+        else:
+            self._codec.receive_data(view[:n])
+            self._digest()
+
+    def _digest(self) -> None:
+        """Take events out of the session, as far as there is room for them."""
+
+    def _room(self) -> int:
+        """How many bytes may be read now."""
+        return CHUNK
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = anyio.Event()
+
+    # Closing
+
+    @override
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._tell()
+        try:
+            with anyio.move_on_after(FAREWELL):
+                await self._flush()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
+        finally:
+            await self._over.aclose()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise anyio.ClosedResourceError
+
+    @property
+    @override
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return self._over.extra_attributes

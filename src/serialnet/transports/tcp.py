@@ -1,0 +1,276 @@
+"""``tcp://host:port``: TCP connections and listeners."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+from typing_extensions import override
+
+from ..core.endpoint import Endpoint
+from ..core.errors import EndpointError, OpenError
+from ..core.options import option
+from ..core.transport import Listener, Transport, TransportAttribute
+from ._descriptor import DescriptorTransport
+
+__all__ = ["TCPListener", "TCPOptions", "TCPTransport", "factory"]
+
+# A peer that has gone without a word is noticed within a minute: silence for KEEPALIVE_IDLE, then three
+# probes; data that is not acknowledged for USER_TIMEOUT (tcp(7)).
+KEEPALIVE_IDLE = 30
+KEEPALIVE_INTERVAL = 10
+KEEPALIVE_COUNT = 3
+USER_TIMEOUT = 60
+# RFC 8305: how long one address may take before the next is tried beside it.
+ATTEMPT_DELAY = 0.25
+BACKLOG = 64
+# accept(2) fails so for want of descriptors or memory: not the listener's end.
+SCARCITY = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+@dataclass(frozen=True, slots=True)
+class TCPOptions:
+    """The options of ``tcp://``."""
+
+    connect_timeout: float = option(10.0, "seconds until a connection must stand")
+
+
+class TCPTransport(DescriptorTransport):
+    """A TCP connection: no delay (Nagle), keepalive, and a limit on unacknowledged data."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock.fileno())
+        self._socket = sock
+        self._peer = _address(sock.getpeername())
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (
+            ("TCP_KEEPIDLE", KEEPALIVE_IDLE),
+            ("TCP_KEEPALIVE", KEEPALIVE_IDLE),  # macOS's name for it
+            ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
+            ("TCP_KEEPCNT", KEEPALIVE_COUNT),
+            ("TCP_USER_TIMEOUT", USER_TIMEOUT * 1000),
+        ):
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+    @override
+    def _read_into(self, view: memoryview) -> int:
+        return self._socket.recv_into(view)
+
+    @override
+    def _write(self, view: memoryview) -> int:
+        return self._socket.send(view)
+
+    @override
+    async def send_eof(self) -> None:
+        with self._sending:
+            self._check_open()
+            await anyio.lowlevel.checkpoint()
+            try:
+                self._socket.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                raise anyio.BrokenResourceError(f"the connection has gone: {error}") from error
+
+    @override
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            anyio.notify_closing(self._socket)
+            self._socket.close()
+        await anyio.lowlevel.checkpoint()
+
+    @property
+    @override
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return {
+            TransportAttribute.peer: lambda: self._peer,
+            TransportAttribute.url: lambda: f"tcp://{self._peer}",
+        }
+
+
+class TCPListener(Listener):
+    """Sockets that listen, one for each address that the host name has."""
+
+    def __init__(self, sockets: Sequence[socket.socket]) -> None:
+        self._sockets = list(sockets)
+        self._accepting = anyio.ResourceGuard("accepting from")
+        self._urls = [f"tcp://{_address(sock.getsockname())}" for sock in sockets]
+
+    @property
+    @override
+    def urls(self) -> Sequence[str]:
+        return self._urls
+
+    @override
+    async def accept(self) -> Transport:
+        with self._accepting:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            while True:
+                if not self._sockets:
+                    raise anyio.ClosedResourceError
+                for sock in self._sockets:
+                    try:
+                        connection, _ = sock.accept()
+                    except BlockingIOError:
+                        continue
+                    except OSError as error:
+                        if error.errno in SCARCITY:
+                            await anyio.sleep(0.1)
+                        continue
+                    connection.setblocking(False)
+                    try:
+                        return TCPTransport(connection)
+                    except OSError:  # reset before we looked at it
+                        connection.close()
+                await self._wait()
+
+    async def _wait(self) -> None:
+        """Wait until one of the sockets is readable."""
+        if len(self._sockets) == 1:
+            await anyio.wait_readable(self._sockets[0])
+            return
+        closed = False
+
+        async def wait_one(sock: socket.socket) -> None:
+            nonlocal closed
+            try:
+                await anyio.wait_readable(sock)
+            except anyio.ClosedResourceError:
+                closed = True
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            for sock in self._sockets:
+                tasks.start_soon(wait_one, sock)
+        if closed:
+            raise anyio.ClosedResourceError
+
+    @override
+    async def aclose(self) -> None:
+        sockets, self._sockets = self._sockets, []
+        for sock in sockets:
+            anyio.notify_closing(sock)
+            sock.close()
+        await anyio.lowlevel.checkpoint()
+
+
+class _Factory:
+    options = TCPOptions
+    layer = False
+
+    async def connect(self, endpoint: Endpoint, options: TCPOptions, over: Transport | None) -> TCPTransport:
+        host, port = _host_port(endpoint)
+        if port == 0 or not host:
+            raise EndpointError(f"'{endpoint}': expected a host and a port to connect to")
+        try:
+            with anyio.fail_after(options.connect_timeout):
+                addresses = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                sock = await _connect_any([(info[0], info[4]) for info in addresses])
+            try:
+                return TCPTransport(sock)
+            except OSError:  # reset before we looked at it
+                sock.close()
+                raise
+        except TimeoutError:
+            raise OpenError(
+                errno.ETIMEDOUT, f"no connection to {endpoint.netloc} within {options.connect_timeout:g} s"
+            ) from None
+        except OSError as error:
+            raise OpenError(error.errno, f"cannot connect to {endpoint.netloc}: {_reason(error)}") from error
+
+    async def listen(self, endpoint: Endpoint, options: TCPOptions, over: Listener | None) -> TCPListener:
+        host, port = _host_port(endpoint)
+        sockets: list[socket.socket] = []
+        try:
+            addresses = await anyio.getaddrinfo(
+                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, _, _, _, address in dict.fromkeys(addresses):
+                sock = socket.socket(family, socket.SOCK_STREAM)
+                sockets.append(sock)
+                sock.setblocking(False)
+                if sys.platform != "win32":  # there it would let others take the port
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                if port == 0 and len(sockets) > 1:  # one port for all addresses
+                    address = (address[0], sockets[0].getsockname()[1], *address[2:])
+                sock.bind(address)
+                sock.listen(BACKLOG)
+            return TCPListener(sockets)
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            raise OpenError(error.errno, f"cannot listen on {endpoint.netloc}: {_reason(error)}") from error
+
+
+factory = _Factory()
+
+
+async def _connect_any(addresses: Sequence[tuple[int, Any]]) -> socket.socket:
+    """Connect to the first address that answers, starting one after the other (RFC 8305)."""
+    winner: socket.socket | None = None
+    errors: list[OSError] = []
+
+    async def attempt(family: int, address: Any, failed: anyio.Event) -> None:
+        nonlocal winner
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            await _connect_one(sock, address)
+            winner = winner or sock
+            tasks.cancel_scope.cancel()
+        except OSError as error:
+            errors.append(error)
+            failed.set()
+        finally:
+            if sock is not winner:
+                sock.close()
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            for family, address in addresses:
+                failed = anyio.Event()
+                tasks.start_soon(attempt, family, address, failed)
+                with anyio.move_on_after(ATTEMPT_DELAY):
+                    await failed.wait()
+    except BaseException:
+        if winner is not None:
+            winner.close()
+        raise
+    if winner is None:
+        raise errors[0]
+    return winner
+
+
+async def _connect_one(sock: socket.socket, address: Any) -> None:
+    sock.setblocking(False)
+    if (status := sock.connect_ex(address)) in (errno.EINPROGRESS, errno.EWOULDBLOCK):
+        await anyio.wait_writable(sock)
+        status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if status:
+        raise OSError(status, os.strerror(status))
+
+
+def _host_port(endpoint: Endpoint) -> tuple[str, int]:
+    if endpoint.port is None:
+        raise EndpointError(f"'{endpoint}': expected tcp://HOST:PORT")
+    if endpoint.path not in ("", "/"):
+        raise EndpointError(f"'{endpoint}': expected nothing after the port, not {endpoint.path!r}")
+    return endpoint.host, endpoint.port
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _address(address: Any) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

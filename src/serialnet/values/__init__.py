@@ -1,0 +1,1 @@
+"""What all floors of the house speak of: frozen values, without I/O."""
