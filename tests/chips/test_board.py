@@ -225,6 +225,16 @@ def test_paced_bytes_take_their_time_both_ways() -> None:
     assert board.deadline is None
 
 
+def test_paced_pieces_queue_up() -> None:
+    board = Board(pace=True)
+    board.receive_data(b"x" * 64, 0)
+    board.receive_data(b"y" * 64, 0)
+    board.advance(3 * 640 / 115200 - 1e-6)
+    assert board.data_to_send() == b"x" * 64
+    board.advance(3 * 640 / 115200 + 1e-6)
+    assert board.data_to_send() == b"y" * 64
+
+
 def test_paced_data_flows_at_the_rate() -> None:
     board = Board(pace=True)
     board.receive_data(b"x" * 4096, 0)
@@ -297,9 +307,11 @@ def test_late_advance_equals_timely_advance(
 
 
 def test_a_clock_that_steps_back_does_no_harm() -> None:
-    board = Board()
+    board = Board(pace=True)
     board.advance(10)
     board.receive_data(b"hello", 9)
+    assert board.deadline == pytest.approx(10 + 50 / 115200)
+    board.advance(11)
     assert board.data_to_send() == b"hello"
 
 
@@ -395,9 +407,11 @@ def test_re_enumeration() -> None:
     board = Board("esp32s2", reenumerate=True)
     assert (board.name, board.connected) == ("usb0", True)
 
+    board.transmit(b"lost with the device", 0)
     board.set_outputs(Outputs(rts=True), 0)
     board.set_outputs(Outputs(dtr=True), 0.1)
-    board.receive_data(b"lost", 0.2)
+    board.receive_data(change_rate(9600), 0.2)
+    assert (board.waiting, board.baudrate) == (0, 115200)
     assert (board.connected, board.mode, board.outputs) == (False, Mode.DOWNLOAD, Outputs())
     board.set_outputs(Outputs(rts=True), 0.25)
     assert board.outputs == Outputs()

@@ -231,6 +231,13 @@ def test_another_request_ends_reading() -> None:
     assert list(host.loader.receive(encode(pack("<I", 4096)))) == []
 
 
+def test_an_acknowledgement_of_more_than_was_sent_ends_reading() -> None:
+    host = Host(stub=True)
+    host.act(0xD2, pack("<4I", 0, 1 << 20, 4096, 1))
+    assert list(host.loader.receive(encode(pack("<I", 4097)))) == []
+    assert list(host.loader.receive(encode(pack("<I", 4096)))) == []
+
+
 def test_erasing() -> None:
     host = Host(stub=True)
     host.flash.write(0, bytes(0x4000))

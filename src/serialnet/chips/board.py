@@ -336,7 +336,6 @@ class Board:
 
     def _disappear(self) -> None:
         self._output.clear()
-        self._from_host.clear()
         # Nobody drives the lines of a device that is not there.
         self._outputs = Outputs()
         self._circuit.set_outputs(self._outputs, self._now)

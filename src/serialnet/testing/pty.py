@@ -22,7 +22,7 @@ from ..chips import Board
 from ..transports import _termios
 from ..transports._termios import System, get_attributes, set_attributes
 from ..values.events import LineErrors
-from ..values.settings import Inputs, LineSettings, Outputs, Purge
+from ..values.settings import LineSettings, Outputs, Purge
 
 __all__ = ["SimulatedPort", "host_board"]
 

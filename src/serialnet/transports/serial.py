@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 from typing_extensions import override
 
@@ -28,7 +28,7 @@ from ._descriptor import DescriptorTransport
 from ._serial_line import GONE, SerialLine, gone
 from ._termios import System, Tty
 
-__all__ = ["SerialOptions", "SerialTransport", "factory"]
+__all__ = ["SerialFactory", "SerialOptions", "SerialTransport", "factory"]
 
 logger = logging.getLogger("serialnet.serial")
 
@@ -39,8 +39,8 @@ class SerialOptions:
 
     baudrate: int = option(115200, "bits per second")
     bytesize: int = option(8, "data bits, 5 to 8")
-    parity: Parity = option(Parity.NONE, "none, odd, even, mark or space")  # noqa: RUF009
-    stopbits: StopBits = option(StopBits.ONE, "stop bits")  # noqa: RUF009
+    parity: Parity = option(Parity.NONE, "none, odd, even, mark or space")
+    stopbits: StopBits = option(StopBits.ONE, "stop bits")
     rtscts: bool = option(False, "hardware flow control")
     xonxoff: bool = option(False, "software flow control")
     dtr: bool | None = option(None, "DTR once the port is open; unnamed, as opening leaves it: on")
@@ -93,7 +93,7 @@ class SerialTransport(DescriptorTransport):
         try:
             n = self._tty.system.read_into(self._descriptor, view)
         except OSError as error:
-            raise gone(error) if error.errno in GONE else error
+            raise (gone(error) if error.errno in GONE else error) from None
         if n == 0:  # unplugged: with VMIN=1 there is no other reason
             raise gone()
         return n
@@ -103,7 +103,7 @@ class SerialTransport(DescriptorTransport):
         try:
             return self._tty.system.write(self._descriptor, view)
         except OSError as error:
-            raise gone(error) if error.errno in GONE else error
+            raise (gone(error) if error.errno in GONE else error) from None
 
     @override
     async def aclose(self) -> None:
@@ -125,7 +125,12 @@ class SerialTransport(DescriptorTransport):
         return {TransportAttribute.url: lambda: str(self._endpoint)}
 
 
-class _Factory:
+class SerialFactory:
+    """Opens serial ports.
+
+    :param system: the system calls to use, in tests perhaps others than the kernel's
+    """
+
     options = SerialOptions
     layer = False
 
@@ -135,21 +140,29 @@ class _Factory:
     async def connect(
         self, endpoint: Endpoint, options: SerialOptions, over: Transport | None
     ) -> SerialTransport:
+        """Open a port.
+
+        :raises EndpointError: if the endpoint names no device
+        :raises PortBusyError: if another program has it
+        :raises OpenError: if it cannot be opened, or is no serial port
+        """
         if endpoint.host or not endpoint.path:
             raise EndpointError(f"'{endpoint}': expected a device, as /dev/ttyUSB0 or serial:///dev/ttyUSB0")
         opening = _Opening(self._system, endpoint, options)
         try:
             opened = await run_sync(opening.run)
+            await checkpoint_if_cancelled()  # the thread was waited for all the same
         except BaseException:
             opening.abandon()
             raise
         return SerialTransport(opened, endpoint)
 
     async def listen(self, endpoint: Endpoint, options: SerialOptions, over: Listener | None) -> Listener:
+        """Refuse: a serial port has nobody who could come in."""
         raise EndpointError(f"'{endpoint}': a serial port is connected to, it cannot listen")
 
 
-factory = _Factory(System())
+factory = SerialFactory(System())
 
 
 class _Opening:

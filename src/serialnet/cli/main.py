@@ -1,0 +1,83 @@
+"""Parse, call the library, print: errors in one line, 2 for bad usage, 1 for failures."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import anyio
+
+from .._version import __version__
+from ..core.errors import EndpointError
+from . import demo, ports, reset, serve
+
+__all__ = ["main"]
+
+COMMANDS = (serve, ports, reset, demo)
+
+EPILOG = """\
+examples:
+  serialnet serve                          share the one port that is plugged in
+  serialnet serve /dev/ttyUSB0 --listen rfc2217://127.0.0.1:4000
+  serialnet reset :4000 --bootloader       restart the board behind that into its boot loader
+  serialnet demo                           flash a simulated board through the network
+
+Each command has its own help: serialnet serve --help
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    :param arguments: what follows the program's name; from ``sys.argv`` if ``None``
+    :return: the exit status
+    """
+    parser = argparse.ArgumentParser(
+        prog="serialnet",
+        description="Serial ports on networks.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"serialnet {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice: say it all")
+    for command in COMMANDS:
+        command.add_parser(commands, common)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING - 10 * min(options.verbose, 2))
+    try:
+        return _run(options.run, options)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing more can be said, not even by Python at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except EndpointError as error:
+        return _fail(2, error)
+    except Exception as error:
+        if options.verbose > 1:
+            logging.getLogger("serialnet").exception("the command failed")
+        return _fail(1, error)
+
+
+def _run(run: Callable[[Any], Awaitable[int]], options: argparse.Namespace) -> int:
+    try:
+        return anyio.run(run, options)
+    except BaseExceptionGroup as group:
+        # One thing that went wrong is told as such, whichever task it happened in.
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+def _fail(status: int, error: Exception) -> int:
+    text = str(error) or type(error).__name__
+    print(f"serialnet: {text}", file=sys.stderr)
+    return status

@@ -1,0 +1,56 @@
+"""``serialnet reset``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from .. import resets
+from ..core.errors import EndpointError
+from ..core.opening import connect
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+__all__ = ["add_parser"]
+
+EPILOG = f"""\
+SEQUENCE is one of {", ".join(resets.SEQUENCES)},
+or a sequence in esptool's mini-language: D0|R1|W0.1|D1|R0|W0.05|D0
+
+examples:
+  serialnet reset /dev/ttyUSB0
+  serialnet reset :4000 --bootloader
+  serialnet reset rfc2217://lab:4000 --sequence 'U0,1|W0.5|U0,0'
+"""
+
+
+def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "reset",
+        parents=[common],
+        help="restart a board by DTR and RTS",
+        description="Restart a board by DTR and RTS: an ESP32 unless a sequence says otherwise.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("url", metavar="URL", help="the board's port: a device or a URL that carries a line")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--bootloader", action="store_true", help="restart it into its serial boot loader")
+    how.add_argument("--sequence", metavar="SEQUENCE", help="play this instead")
+    parser.set_defaults(run=run)
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Open the port, play the sequence, close it."""
+    sequence = options.sequence or ("esp-bootloader" if options.bootloader else "esp-reset")
+    try:
+        resets.parse_sequence(sequence)
+    except ValueError as error:
+        raise EndpointError(str(error)) from None
+    async with connect(options.url) as port:
+        if port.line is None:
+            raise EndpointError(f"{options.url} carries no DTR and RTS; expected a serial port or rfc2217://")
+        await resets.play(port.line, sequence)
+    return 0
