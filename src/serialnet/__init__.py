@@ -24,7 +24,16 @@ from .core.options import option
 from .core.registry import TransportFactory, register_transport
 from .core.transport import AskingTransport, Listener, Transport, TransportAttribute
 from .ports import PortInfo, ports
-from .serving import Access, Server, ServerStats, serve
+from .serving import (
+    Access,
+    ClientConnected,
+    ClientLeft,
+    ClientRefused,
+    Server,
+    ServerEvent,
+    ServerStats,
+    serve,
+)
 from .values.events import InputsChanged, LineErrors, LineEvent, Lost, Restored, SettingsChanged
 from .values.requests import Configure, GetInputs, InForce, LineRequest, PurgeRequest, SendBreak, SetOutputs
 from .values.settings import FlowControl, Inputs, LineSettings, Outputs, Parity, Purge, StopBits
@@ -36,6 +45,9 @@ __all__ = [
     "BridgeEnd",
     "BridgeError",
     "BridgeStats",
+    "ClientConnected",
+    "ClientLeft",
+    "ClientRefused",
     "Configure",
     "Direction",
     "Endpoint",
@@ -69,6 +81,7 @@ __all__ = [
     "SendBreak",
     "SerialnetError",
     "Server",
+    "ServerEvent",
     "ServerStats",
     "SetOutputs",
     "SettingsChanged",

@@ -85,8 +85,8 @@ def test_boot_logs(chip: str, options: dict[str, Any], download: bytes, applicat
 def test_new_board_runs_and_echoes() -> None:
     board = Board()
     assert (board.mode, board.boots, board.waiting) == (Mode.APPLICATION, [], 0)
-    board.receive_data(b"\x00\xff", 0)
-    board.receive_data(b"hello", 0)
+    board.receive_data(bytearray(b"\x00\xff"), 0)
+    board.receive_data(memoryview(b"hello"), 0)
     assert board.waiting == 7
     assert board.data_to_send(3) == b"\x00\xffh"
     assert board.data_to_send() == b"ello"

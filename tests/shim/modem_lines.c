@@ -83,11 +83,11 @@ static int ask(const char *path, uint32_t code, uint32_t argument, uint32_t resu
     return reply.error ? -1 : 0;
 }
 
-/* What was written belongs to the settings before: any request makes the host take it in first. */
+/* What was written belongs to the settings before: the host takes it in, then looks away until after. */
 static void before_settings(const char *path)
 {
     uint32_t result[RESULTS];
-    ask(path, TIOCOUTQ, 0, result);
+    ask(path, TCSETSW, 0, result);
 }
 
 static int after_settings(const char *path, uint32_t cflag)

@@ -19,6 +19,7 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from anyio.to_thread import current_default_thread_limiter
 from fake_tty import DTR, OUT2, RTS, TERMIOS2, FakeTty
 
 from serialnet.core.endpoint import Endpoint
@@ -282,9 +283,29 @@ async def test_changes_keep_their_order(fake: FakeTty) -> None:
                 tasks.start_soon(lambda dtr: port.line.set_outputs(dtr=dtr), dtr)
                 await gate.wait_reached()
                 await anyio.wait_all_tasks_blocked()
+            # a device that hangs takes one thread, and none of those that all share
+            assert current_default_thread_limiter().borrowed_tokens == 0
             gate.open()
         assert [bool(bits & DTR) for bits in fake.modem_settings()] == values
         assert port.line.outputs == Outputs(dtr=False, rts=True)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_call_cancelled_by_asyncio_is_waited_for_by_closing(fake: FakeTty) -> None:
+    async with open_port(fake) as port:
+        gate = Gate(fake, "TIOCMSET")
+        call = asyncio.ensure_future(port.line.set_outputs(dtr=False))
+        await gate.wait_reached()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(port.aclose)
+            with anyio.move_on_after(0.05):
+                while fake.open_descriptors:  # noqa: ASYNC110  # closed in a thread
+                    await anyio.sleep(0.001)
+            assert fake.open_descriptors
+            gate.open()
 
 
 async def test_break(fake: FakeTty) -> None:
@@ -512,6 +533,16 @@ async def test_events_of_a_driver_that_does_not_count(fake: FakeTty) -> None:
         await anext(events)
         fake.modem |= termios.TIOCM_CD
         assert await anext(events) == InputsChanged(Inputs(), Inputs(cd=True))
+
+
+async def test_looks_are_20_ms_apart(fake: FakeTty) -> None:
+    async with open_port(fake) as port, port.line.events() as events:
+        await anext(events)
+        fake.calls.clear()
+        with anyio.move_on_after(0.1):
+            await anext(events)
+        looks = [name for name, _ in fake.calls if name == "TIOCMGET"]
+        assert 1 <= len(looks) <= 6
 
 
 async def test_a_cancelled_wait_does_not_end_the_watch(fake: FakeTty) -> None:

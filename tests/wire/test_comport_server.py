@@ -21,6 +21,7 @@ from serialnet.values.requests import (
 )
 from serialnet.values.settings import FlowControl, Inputs, LineSettings, Outputs, Parity, Purge, StopBits
 from serialnet.wire.comport import READ_AHEAD, ComPortServer
+from serialnet.wire.telnet import Subnegotiation, Telnet
 
 SETTINGS = LineSettings(9600, 7, Parity.EVEN, StopBits.TWO, FlowControl.XONXOFF)
 OUTPUTS = Outputs(dtr=True, rts=False, brk=False)
@@ -46,9 +47,8 @@ def baud(rate: int) -> tuple[int, ...]:
 def test_the_greeting_asks_for_rfc2217_first() -> None:
     server = ComPortServer()
     server.initiate()
-    assert (
-        server.data_to_send()
-        == DO + b"\x2c" + WILL + b"\0" + DO + b"\0" + WILL + b"\3" + DO + b"\3" + WILL + b"\1"
+    assert server.data_to_send() == b"".join(
+        (DO + b"\x2c", WILL + b"\0", DO + b"\0", WILL + b"\3", DO + b"\3", WILL + b"\1")
     )
 
 
@@ -198,25 +198,39 @@ def expected_reply(command: int, payload: tuple[int, ...], settings: LineSetting
         (LineSettings(50, 5, Parity.SPACE, StopBits.ONE_POINT_FIVE, FlowControl.RTSCTS), Outputs()),
     ],
 )
-@pytest.mark.parametrize("command", range(256))
+@pytest.mark.parametrize("command", [*range(8), 10, 11, 12])
 def test_every_command_with_every_value_is_answered_once(
     command: int, settings: LineSettings, outputs: Outputs
 ) -> None:
     payloads: list[tuple[int, ...]] = [(), *((value,) for value in range(256)), (1, 2), (0, 0, 0), (1,) * 8]
     payloads += [baud(0), baud(5), (255, 255, 255, 255)]
     for payload in payloads:
-        if command in (8, 9):
-            continue
         server = make(settings, outputs)
         found = events(server, sb(command, *payload))
         assert len(found) <= 1
-        for request in found:
-            assert not isinstance(request, bytes)
-            server.answer(request.unchanged)
+        if server.pending is not None:
+            assert found == [server.pending]
+            server.answer(server.pending.unchanged)
         if command == 12 and len(payload) > 1:
             assert server.data_to_send() == sb(112, payload[0])
         else:
             assert server.data_to_send() == expected_reply(command, payload, settings, outputs)
+
+
+@pytest.mark.parametrize("command", range(13, 256))
+def test_other_commands_are_ignored(command: int) -> None:
+    server = make()
+    assert events(server, sb(command) + sb(command, 1) + sb(command, 0, 0, 0, 1)) == []
+    assert server.data_to_send() == b""
+    assert server.violations == 3
+
+
+@pytest.mark.parametrize("wire", [sb(), sb(1, 0, 0, 0, 1, option=24), sb(option=24)])
+def test_subnegotiations_without_a_command_are_ignored(wire: bytes) -> None:
+    server = make()
+    assert events(server, wire) == []
+    assert server.data_to_send() == b""
+    assert server.violations == 1
 
 
 commands = st.one_of(
@@ -232,7 +246,6 @@ def test_answers_come_in_order(sent: list[tuple[int, ...]], data: st.DataObject)
     wire = b"".join(sb(*command) + b"d" for command in sent)
     server = make()
     server.receive_data(wire)
-    seen = 0
     for command in sent:
         before = (server.settings, server.outputs)
         event = server.next_event()
@@ -241,18 +254,13 @@ def test_answers_come_in_order(sent: list[tuple[int, ...]], data: st.DataObject)
             server.answer(request_answer(event, data.draw(st.booleans())))
             event = server.next_event()
         assert event == b"d"
-        seen += 1
-        replies = server.data_to_send()
-        assert replies.startswith(sb_start(100 + command[0]))
-        assert replies.count(b"\xff\xf0") == 1
+        (reply,) = events(Telnet(us=(), them=()), server.data_to_send())
+        assert isinstance(reply, Subnegotiation)
+        assert reply.payload[0] == 100 + command[0]
         if before != (server.settings, server.outputs):
             assert command[0] in (1, 2, 3, 4, 5)
     assert server.next_event() is None
     assert server.buffered == 0
-
-
-def sb_start(command: int) -> bytes:
-    return b"\xff\xfa\x2c" + bytes((command,))
 
 
 def request_answer(request: LineRequest, granted: bool) -> InForce:
@@ -481,6 +489,13 @@ def test_other_peoples_changes_are_told_by_the_commands_that_the_client_uses() -
     server.notify(SettingsChanged(SETTINGS, Outputs()))
     assert server.data_to_send() == sb(101, *baud(9600)) + sb(105, 9)
     server.notify(SettingsChanged(replace(SETTINGS, bytesize=5), Outputs(rts=True)))
+    assert server.data_to_send() == b""
+
+
+def test_a_change_of_the_clients_own_is_told_once() -> None:
+    server = make()
+    serve(server, sb(5, 13) + sb(5, 0) + sb(5, 3))
+    assert server.data_to_send() == sb(105, 15) + sb(105, 2) + sb(105, 3)
     assert server.data_to_send() == b""
 
 

@@ -134,12 +134,12 @@ class Board:
 
     # What the host does.
 
-    def receive_data(self, data: bytes, now: float) -> None:
-        """Take bytes from the host. What is beyond :attr:`room` is lost."""
+    def receive_data(self, data: bytes | bytearray | memoryview, now: float) -> None:
+        """Take bytes from the host (a copy of them). What is beyond :attr:`room` is lost."""
         self.advance(now)
-        data = data[: self.room]
-        if data:
-            self._from_host.put(data, self._settings, self._now)
+        taken = bytes(data[: self.room])
+        if taken:
+            self._from_host.put(taken, self._settings, self._now)
             self.advance(now)
 
     def set_outputs(self, outputs: Outputs, now: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import random
 import subprocess
 import sys
 import tempfile
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from .. import resets
+from ..chips import Board
 from ..core.opening import connect
 from ..serving import serve
+from ..transports.sim import SimulatedTransport
 from .serve import client_commands
 
 if TYPE_CHECKING:
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
-FIRMWARE_SIZE = 48 * 1024
+OFFSET = 0x1000
+FIRMWARE_SIZE = 64 * 1024
 APPLICATION = "blink 1.0, flashed through the network"
 BOOT_TIME = 5.0
 
@@ -45,35 +49,31 @@ async def run(options: argparse.Namespace) -> int:
             "serialnet: the demo flashes with esptool, which is missing: pip install esptool", file=sys.stderr
         )
         return 1
+    firmware = _firmware()
+    board = Board("esp32")
     with tempfile.TemporaryDirectory() as directory:
-        firmware = anyio.Path(directory, "firmware.bin")
-        await firmware.write_bytes(_firmware())
-        async with serve("sim://esp32", "rfc2217://127.0.0.1:0") as server:
+        image = anyio.Path(directory, "firmware.bin")
+        await image.write_bytes(firmware)
+        async with serve(SimulatedTransport(board), "rfc2217://127.0.0.1:0") as server:
             (url,) = server.urls
-            print(f"A simulated ESP32 is shared on {url}\n", flush=True)
-            for command in (
-                ["write-flash", "0x1000", str(firmware)],
-                ["verify-flash", "0x1000", str(firmware)],
-            ):
-                print(f"$ esptool --port {url} {' '.join(command)}", flush=True)
-                arguments = [
-                    sys.executable,
-                    "-m",
-                    "esptool",
-                    "--port",
-                    url,
-                    "--connect-attempts",
-                    "1",
-                    *command,
-                ]
-                esptool = await anyio.run_process(
-                    arguments, stdin=subprocess.DEVNULL, stdout=None, stderr=None, check=False
-                )
-                if esptool.returncode:
-                    print(f"serialnet: esptool failed with status {esptool.returncode}", file=sys.stderr)
-                    return 1
-                print()
-            print("The board restarts:\n")
+            print(f"A simulated ESP32 is shared on {url}\n")
+            command = ["--port", url, "--connect-attempts", "1", "write-flash", hex(OFFSET), str(image)]
+            print(f"$ esptool {' '.join(command)}", flush=True)
+            esptool = await anyio.run_process(
+                [sys.executable, "-m", "esptool", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=None,
+                stderr=None,
+                check=False,
+            )
+            if esptool.returncode:
+                print(f"serialnet: esptool failed with status {esptool.returncode}", file=sys.stderr)
+                return 1
+            if board.flash.read(OFFSET, len(firmware)) != firmware:
+                print("serialnet: the board's flash is not what was written", file=sys.stderr)
+                return 1
+            print(f"\nVerified: the board's flash has the {len(firmware)} bytes of the image.")
+            print("\nThe board restarts:\n")
             await _show_boot(url)
     print("\nNow with a board of your own:\n")
     print("  serialnet serve /dev/ttyUSB0")
@@ -83,10 +83,11 @@ async def run(options: argparse.Namespace) -> int:
 
 
 def _firmware() -> bytes:
-    """An image which the simulated board starts, and whose name it prints."""
+    """An image which the simulated board starts, whose name it prints, and which compresses badly."""
     header = bytes([0xE9, 1, 2, 0x20]) + bytes(20)
     name = f"serialnet-app:{APPLICATION}\0".encode()
-    return (header + name).ljust(FIRMWARE_SIZE, b"\xff")
+    noise = random.Random(0).randbytes(FIRMWARE_SIZE)
+    return (header + name + noise)[:FIRMWARE_SIZE]
 
 
 async def _show_boot(url: str) -> None:

@@ -14,7 +14,7 @@ __all__ = ["Endpoint"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9.-]*(?:\+[A-Za-z][A-Za-z0-9.-]*)*):(.*)", re.DOTALL)
 _COM = re.compile(r"(?:\\\\\.\\)?COM\d+", re.IGNORECASE)
-_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:/?#\[\]@]+):(\d+)")
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[^\]]+)?\]|[^:/?#\[\]@]+):(\d+)")
 # Options whose values are for nobody's eyes.
 _SECRETS = frozenset({"token", "password", "secret"})
 
@@ -51,22 +51,23 @@ class Endpoint:
             raise EndpointError(
                 "expected a URL or a device, such as /dev/ttyUSB0 or rfc2217://host:4000, not ''"
             )
+        shown = _without_secrets(text)
         if any(ord(character) < 32 for character in text):
-            raise EndpointError(f"a URL has no control characters: {text!r}")
+            raise EndpointError(f"a URL has no control characters: {shown!r}")
         if re.fullmatch(r":\d+", text):
             text = f"rfc2217://127.0.0.1{text}"
         device, _, query = text.partition("?")
         if device.startswith("/") or _COM.fullmatch(device):
-            return cls(("serial",), path=device, options=_parse_query(query, text))
+            return cls(("serial",), path=device, options=_parse_query(query, shown))
         match = _SCHEME.fullmatch(text)
         if match is None:
-            raise EndpointError(f"{text!r} is neither a URL nor a device{_suggestion(text)}")
+            raise EndpointError(f"{shown!r} is neither a URL nor a device{_suggestion(shown)}")
         if re.fullmatch(r"\d+", match[2]) or re.fullmatch(r"[A-Za-z]:\\.*", text):
-            raise EndpointError(f"{text!r} has no scheme{_suggestion(text)}")
+            raise EndpointError(f"{shown!r} has no scheme{_suggestion(shown)}")
         schemes = tuple(match[1].lower().split("+"))
         if schemes == ("rfc2217",):
             schemes = ("rfc2217", "tcp")  # the one layer that has a stream of its own
-        return _parse_rest(schemes, match[2], text)
+        return _parse_rest(schemes, match[2], shown)
 
     @property
     def scheme(self) -> str:
@@ -102,39 +103,53 @@ class Endpoint:
         return hash((self.schemes, self.host, self.port, self.path, tuple(self.options.items())))
 
 
-def _parse_rest(schemes: tuple[str, ...], rest: str, text: str) -> Endpoint:
+def _parse_rest(schemes: tuple[str, ...], rest: str, shown: str) -> Endpoint:
     if "#" in rest:
-        raise EndpointError(f"a URL here has no '#': {text!r}")
+        raise EndpointError(f"a URL here has no '#': {shown!r}")
     rest, _, query = rest.partition("?")
-    options = _parse_query(query, text)
+    options = _parse_query(query, shown)
     if not rest.startswith("//"):
         if rest:
-            raise EndpointError(f"{text!r}: expected '//' after '{'+'.join(schemes)}:'")
+            raise EndpointError(f"{shown!r}: expected '//' after '{'+'.join(schemes)}:'")
         return Endpoint(schemes, options=options)
     netloc, slash, path = rest[2:].partition("/")
     host, port = netloc, None
     if match := _HOST_PORT.fullmatch(netloc):
         host, port = match[1], int(match[2])
         if port > 65535:
-            raise EndpointError(f"{text!r}: a port is a number from 0 to 65535, not {port}")
+            raise EndpointError(f"{shown!r}: a port is a number from 0 to 65535, not {port}")
     elif ":" in netloc and not re.fullmatch(r"\[[^\]]*\]", netloc):
-        expected = f"'[{netloc}]:PORT'" if netloc.count(":") > 1 else "a port is a number from 0 to 65535"
-        raise EndpointError(f"{text!r}: expected HOST:PORT ({expected})")
+        expected = (
+            f"'[{netloc}]:PORT'"
+            if netloc.count(":") > 1 and "@" not in netloc
+            else "a port is a number from 0 to 65535"
+        )
+        raise EndpointError(f"{shown!r}: expected HOST:PORT ({expected})")
     return Endpoint(schemes, host.strip("[]"), port, unquote(slash + path), options)
 
 
-def _parse_query(query: str, text: str) -> Mapping[str, str]:
+def _parse_query(query: str, shown: str) -> Mapping[str, str]:
     # Not urllib's parse_qsl: that turns '+' into a space and loses options without a value.
     options: dict[str, str] = {}
     for part in query.split("&") if query else []:
         name, _, value = part.partition("=")
         name = unquote(name)
         if not name:
-            raise EndpointError(f"{text!r}: an option needs a name, as in '?baudrate=115200'")
+            raise EndpointError(f"{shown!r}: an option needs a name, as in '?baudrate=115200'")
         if name in options:
-            raise EndpointError(f"{text!r}: the option {name!r} stands there twice")
+            raise EndpointError(f"{shown!r}: the option {name!r} stands there twice")
         options[name] = unquote(value)
     return MappingProxyType(options)
+
+
+def _without_secrets(text: str) -> str:
+    """What of a URL may stand in an error."""
+
+    def hide(option: re.Match[str]) -> str:
+        return f"{option[1]}{option[2]}=***" if unquote(option[2]).lower() in _SECRETS else option[0]
+
+    text = re.sub(r"//[^/?#@]*:[^/?#@]*@", "//***@", text)
+    return re.sub(r"([?&])([^=&]*)=[^&]*", hide, text)
 
 
 def _suggestion(text: str) -> str:

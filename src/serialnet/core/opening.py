@@ -88,8 +88,11 @@ def listen(url: str | Endpoint, **options: object) -> Opening[Listener]:
 
     async def open_() -> Listener:
         endpoint = Endpoint.parse(url)
+        resolved = _resolve(endpoint, options)
+        if not all(hasattr(factory, "listen") for factory, _ in resolved):
+            raise EndpointError(f"'{endpoint}': nothing can listen there")
         listener: Listener | None = None
-        for factory, values in reversed(_resolve(endpoint, options)):
+        for factory, values in reversed(resolved):
             over, listener = listener, None
             try:
                 listener = await factory.listen(endpoint, values, over)

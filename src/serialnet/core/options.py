@@ -94,8 +94,14 @@ def _spelled(member: Enum) -> str:
 def _convert(hint: Any, value: object, what: str) -> object:
     (kind,) = _alternatives(hint)
     if not isinstance(value, str):
-        if isinstance(value, kind) or (kind is float and isinstance(value, int)) or value is None:
+        if value is None and hint is not kind:
             return value
+        if isinstance(value, bool) == (kind is bool) and isinstance(
+            value, (kind, int) if kind is float else kind
+        ):
+            return value
+        if issubclass(kind, Enum) and any(value == member.value for member in kind):
+            return kind(value)
     elif kind is str:
         return value
     elif kind is bool:
@@ -107,7 +113,8 @@ def _convert(hint: Any, value: object, what: str) -> object:
                 return member
     else:
         try:
-            return kind(value)
+            if (number := kind(value)) == number:  # not a number is no number, either
+                return number
         except ValueError:
             pass
     raise EndpointError(f"{what} must be {_expected(hint)}, not {value!r}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol
 
 from .endpoint import Endpoint
 from .errors import EndpointError, UnknownSchemeError
+from .options import NoOptions
 from .transport import Listener, Transport
 
 __all__ = [
@@ -47,7 +49,7 @@ class TransportFactory(Protocol):
         """Open the endpoint; a layer gets the open transport below it, and closes it if it fails."""
 
     async def listen(self, endpoint: Endpoint, options: Any, over: Listener | None) -> Listener:
-        """Listen on the endpoint; raises :exc:`EndpointError` where the scheme cannot."""
+        """Listen on the endpoint; raises :exc:`EndpointError`, or is left out, where the scheme cannot."""
 
 
 _registered: dict[str, TransportFactory] = {}
@@ -110,6 +112,10 @@ def _load(entry: EntryPoint) -> TransportFactory:
         raise EndpointError(
             f"the transport {entry.name!r} of the package {package} cannot be used: {error!r}"
         ) from error
+    if not is_dataclass(getattr(factory, "options", NoOptions)):
+        raise EndpointError(
+            f"the transport {entry.name!r} of the package {package} has options that are no dataclass"
+        )
     missing = [name for name in ("options", "layer", "connect") if not hasattr(factory, name)]
     if missing:
         raise EndpointError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -50,7 +50,7 @@ class Transport(anyio.abc.ByteStream):
     can_send_eof: bool = True
     """Whether :meth:`send_eof` can tell the other end that nothing more will come."""
 
-    native_send_some: ClassVar[bool] = False
+    native_send_some: bool = False
     """Whether a cancelled :meth:`send_some` has accepted nothing; follows from what a class overrides."""
 
     _broken_by_cancellation: bool = False

@@ -72,6 +72,6 @@ async def _is_loopback(host: str) -> bool:
         return False
     try:
         addresses = await anyio.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         return True  # nothing can listen there: opening it will say so
     return all(ipaddress.ip_address(str(info[4][0]).partition("%")[0]).is_loopback for info in addresses)

@@ -22,6 +22,7 @@ class Lease(Transport):
         self._port = port
         self._closed = False
         self.line = port.line
+        self.native_send_some = port.native_send_some
 
     @override
     async def receive_into(self, buffer: Buffer) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import anyio
-import anyio.abc
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from ..bridge import Bridge, BridgeEnd, Hook
 from ..bridge.bridge import STREAM_ERRORS
@@ -20,7 +21,7 @@ from ..hooks import AutoReset
 from .access import Access
 from .lease import Lease
 
-__all__ = ["Server", "ServerStats", "serve"]
+__all__ = ["ClientConnected", "ClientLeft", "ClientRefused", "Server", "ServerEvent", "ServerStats", "serve"]
 
 logger = logging.getLogger("serialnet.server")
 
@@ -28,6 +29,7 @@ logger = logging.getLogger("serialnet.server")
 GRACE = 0.1
 # How long a session that is ending may keep the next client waiting.
 HANDOVER = 10.0
+MOST_EVENTS = 64
 LOOPBACK_ONLY = Access()
 
 
@@ -40,6 +42,32 @@ class ServerStats:
     bytes_to_port: int = 0
     bytes_from_port: int = 0
     bytes_discarded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConnected:
+    """A client uses the port now."""
+
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRefused:
+    """A client was turned away."""
+
+    client: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLeft:
+    """A client uses the port no longer."""
+
+    client: str
+    end: BridgeEnd
+
+
+ServerEvent: TypeAlias = ClientConnected | ClientRefused | ClientLeft
 
 
 class Server:
@@ -59,6 +87,9 @@ class Server:
         self._listeners = listeners
         self._hooks = hooks
         self._access = access
+        self._watchers: list[
+            tuple[MemoryObjectSendStream[ServerEvent], MemoryObjectReceiveStream[ServerEvent]]
+        ] = []
         self._session: _Session | None = None
         self._waiting = False
         self._idle = anyio.Event()
@@ -79,6 +110,20 @@ class Server:
         """
         await self._over.wait()
         raise anyio.BrokenResourceError(f"{self._name}: {self._error}") from self._error
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[ServerEvent]]:
+        """Watch clients come and go: ``async with server.events() as events: async for event in events``.
+
+        Whoever falls behind by more than 64 events misses the oldest.
+        """
+        send, receive = anyio.create_memory_object_stream[ServerEvent](MOST_EVENTS)
+        with send, receive:
+            self._watchers.append((send, receive))
+            try:
+                yield receive
+            finally:
+                self._watchers.remove((send, receive))
 
     async def run(self) -> None:
         """Accept clients until the port is lost."""
@@ -105,37 +150,36 @@ class Server:
     def _refuse(self, name: str, reason: str) -> None:
         self.stats.refused += 1
         logger.warning("refused %s: %s", name, reason)
+        self._tell(ClientRefused(name, reason))
 
     async def _busy(self) -> str | None:
         """Why the port cannot be had; a session that is ending is waited for."""
-        if self._session is None:
-            return None
-        session = self._session
-        if self._waiting:
-            return f"{session.name} uses the port, and another client waits"
-        self._waiting = True
-        try:
-            with anyio.move_on_after(GRACE):
-                await session.over.wait()
-            if session.bridge.lingering:
-                session.bridge.hurry()
-                with anyio.move_on_after(HANDOVER):
+        if (session := self._session) is not None and not self._waiting:
+            self._waiting = True
+            try:
+                with anyio.move_on_after(GRACE):
                     await session.over.wait()
-        finally:
-            self._waiting = False
-        return None if session.over.is_set() else f"{session.name} uses the port"
+                if session.bridge.lingering:
+                    session.bridge.hurry()
+                    with anyio.move_on_after(HANDOVER):
+                        await session.over.wait()
+            finally:
+                self._waiting = False
+        return f"{self._session.name} uses the port" if self._session is not None else None
 
     async def _converse(self, client: Transport, name: str) -> None:
         bridge = Bridge(client, Lease(self._port), hooks=self._hooks)
         session = self._session = _Session(name, bridge)
         self.stats.sessions += 1
         logger.info("%s uses the port", name)
+        self._tell(ClientConnected(name))
         end: BridgeEnd | None = None
         try:
             self._idle_scope.cancel()
             async with self._port_in_use:
                 end = await bridge.run()
             logger.info("%s no longer uses the port: %s", name, end)
+            self._tell(ClientLeft(name, end))
         finally:
             self._session = None
             session.over.set()
@@ -154,12 +198,20 @@ class Server:
                 try:
                     async with self._port_in_use:
                         with anyio.CancelScope() as self._idle_scope:
-                            while True:
+                            while self._session is None:  # a client may have come meanwhile
                                 self.stats.bytes_discarded += await self._port.receive_into(buffer)
                 except (anyio.EndOfStream, *STREAM_ERRORS) as error:
                     self._lose(error)
                     return
             await self._idle.wait()
+
+    def _tell(self, event: ServerEvent) -> None:
+        for send, receive in self._watchers:
+            try:
+                send.send_nowait(event)
+            except anyio.WouldBlock:
+                receive.receive_nowait()
+                send.send_nowait(event)
 
     def _lose(self, error: Exception) -> None:
         self._error = error
@@ -168,6 +220,8 @@ class Server:
 
 
 class _Session:
+    """A client that uses the port."""
+
     def __init__(self, name: str, bridge: Bridge) -> None:
         self.name = name
         self.bridge = bridge
@@ -203,6 +257,7 @@ async def serve(
     if auto_reset:
         hooks = [*hooks, AutoReset]
     async with AsyncExitStack() as stack:
+        stack.enter_context(_one_error_alone())
         if isinstance(port, Transport):
             name = port.extra(TransportAttribute.url, "the port")
         else:
@@ -214,3 +269,15 @@ async def serve(
         tasks.start_soon(server.run)
         yield server
         tasks.cancel_scope.cancel()
+
+
+@contextmanager
+def _one_error_alone() -> Iterator[None]:
+    """Take what the caller's block raised out of the task group's wrapping."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        error = group.exceptions[0]
+        raise error from error.__cause__

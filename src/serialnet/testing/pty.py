@@ -10,8 +10,8 @@ import select
 import struct
 import tempfile
 import termios
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,14 +70,12 @@ async def host_board(board: Board) -> AsyncIterator[SimulatedPort]:
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(listener.serve, port._answer)
-                tasks.start_soon(port._watch_opens)
-                tasks.start_soon(port._read)
-                tasks.start_soon(port._write)
-                tasks.start_soon(port._keep_time)
+                for task in (port._watch_opens, port._read, port._write, port._keep_time):
+                    tasks.start_soon(task)
                 yield port
                 tasks.cancel_scope.cancel()
         finally:
-            port._close()
+            port.unplug()
 
 
 class SimulatedPort:
@@ -106,8 +104,11 @@ class SimulatedPort:
         self._hang_up = select.poll()
         self._hang_up.register(self._master, 0)
         self._is_open = False
+        self._unplugged = False
         self._framing = termios.CS8
         self._settings: LineSettings | None = None
+        # The baud rate changes on the PTY, the framing here: nothing is looked at in between.
+        self._between_settings = False
         self._outputs = Outputs()
         self._inputs = board.inputs
         self._edges = dict.fromkeys(MODEM_INPUTS, 0)
@@ -119,6 +120,8 @@ class SimulatedPort:
 
     def wake(self) -> None:
         """Carry out what is due; to be called when the board was changed from outside."""
+        if self._unplugged:
+            return
         now = anyio.current_time()
         self._note_opens(now)
         self._note_settings(now)
@@ -129,47 +132,56 @@ class SimulatedPort:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
-    def _close(self) -> None:
-        os.close(self._master)
-        os.close(self._opens)
+    def unplug(self) -> None:
+        """Take the device away, as when its cable is pulled. It does not come back."""
+        if not self._unplugged:
+            self._unplugged = True
+            for descriptor in (self._master, self._opens):
+                anyio.notify_closing(descriptor)
+                os.close(descriptor)
+            self._changed.set()
 
     # The tasks: each waits for one reason to look again.
 
     async def _watch_opens(self) -> None:
-        while True:
-            await anyio.wait_readable(self._opens)
-            self.wake()
+        while not self._unplugged:
+            await self._look_after(anyio.wait_readable, self._opens)
 
     async def _read(self) -> None:
-        while True:
+        while not self._unplugged:
             # Without a client the master is always "readable": poll says POLLHUP for ever.
             if self._is_open and self._board.room:
-                await anyio.wait_readable(self._master)
-                self.wake()
+                await self._look_after(anyio.wait_readable, self._master)
             else:
                 await self._changed.wait()
 
     async def _write(self) -> None:
-        while True:
+        while not self._unplugged:
             if self._unwritten:
-                await anyio.wait_writable(self._master)
-                self.wake()
+                await self._look_after(anyio.wait_writable, self._master)
             else:
                 await self._changed.wait()
 
     async def _keep_time(self) -> None:
-        while True:
+        while not self._unplugged:
             deadline = self._board.deadline
             with anyio.CancelScope(deadline=float("inf") if deadline is None else deadline) as scope:
                 await self._changed.wait()
             if scope.cancelled_caught:
                 self.wake()
 
+    async def _look_after(self, wait: Callable[[int], Awaitable[None]], descriptor: int) -> None:
+        with suppress(anyio.ClosedResourceError):  # unplugged
+            await wait(descriptor)
+        self.wake()
+
     async def _answer(self, stream: SocketStream) -> None:
         """Answer one request of the shim; what was written before it comes first."""
         try:
             async with stream:
                 code, argument = REQUEST.unpack(await stream.receive(REQUEST.size))
+                if code != termios.TCSETS:  # a program that failed in between says nothing
+                    self._between_settings = False
                 self.wake()
                 error, results = 0, []
                 try:
@@ -183,6 +195,8 @@ class SimulatedPort:
             pass  # the program has ended meanwhile
 
     async def _carry_out(self, code: int, argument: int) -> list[int]:
+        if self._unplugged:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         modem = self._modem_bits()
         match code:
             case termios.TIOCMGET:
@@ -196,6 +210,8 @@ class SimulatedPort:
             case termios.TIOCMIWAIT:
                 while not (modem ^ self._modem_bits()) & argument:
                     await self._changed.wait()
+                    if self._unplugged:
+                        raise OSError(errno.EIO, os.strerror(errno.EIO))
             case _termios.TIOCSBRK | _termios.TIOCCBRK:
                 self._drive(replace(self._outputs, brk=code == _termios.TIOCSBRK))
             case termios.TIOCOUTQ:
@@ -210,7 +226,10 @@ class SimulatedPort:
                 self._serial_flags = argument
             case termios.TCGETS:
                 return [self._framing]
+            case termios.TCSETSW:
+                self._between_settings = True
             case termios.TCSETS:
+                self._between_settings = False
                 self._framing = argument & FRAMING
             case _:
                 raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
@@ -219,23 +238,32 @@ class SimulatedPort:
     # What wake() looks at.
 
     def _note_opens(self, now: float) -> None:
-        events = _read_events(self._opens)
-        if events & IN_OPEN:
-            self._is_open = True
-            self._drive(replace(self._outputs, dtr=True, rts=True))
+        if _read_events(self._opens) & IN_OPEN:
+            self._client_came()
         if self._is_open and self._hang_up.poll(0):
             self._client_left(now)
 
     def _client_left(self, now: float) -> None:
         self._take(now)
-        self._is_open = False
+        self._is_open = self._between_settings = False
         self._unwritten = b""
-        for queue in (termios.TCIFLUSH, termios.TCOFLUSH):
-            fcntl.ioctl(self._master, termios.TCFLSH, queue)
         if get_attributes(self._system, self._master).cflag & termios.HUPCL:
             self._drive(replace(self._outputs, dtr=False, rts=False))
+        # What it has not read waits on its own side of the PTY, for the next one.
+        slave = os.open(self.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        termios.tcflush(slave, termios.TCIOFLUSH)
+        os.close(slave)
+        _read_events(self._opens)  # our own, and perhaps those of a next one
+        if not self._hang_up.poll(0):
+            self._client_came()
+
+    def _client_came(self) -> None:
+        self._is_open = True
+        self._drive(replace(self._outputs, dtr=True, rts=True))
 
     def _note_settings(self, now: float) -> None:
+        if self._between_settings:
+            return
         attributes = get_attributes(self._system, self._master)
         attributes.cflag = attributes.cflag & ~FRAMING | self._framing
         if attributes.settings != self._settings:
@@ -303,6 +331,8 @@ class SimulatedPort:
         self._board.purge(what, anyio.current_time())
         if Purge.RECEIVED in what:
             self._unwritten = b""
+        if Purge.UNSENT in what:  # the kernel leaves those that have come as far as the master
+            fcntl.ioctl(self._master, termios.TCFLSH, termios.TCIFLUSH)
 
     def _counters(self) -> list[int]:
         """``struct serial_icounter_struct`` (tty_ioctl(4)) as far as buf_overrun."""

@@ -33,6 +33,8 @@ ATTEMPT_DELAY = 0.25
 BACKLOG = 64
 # accept(2) fails so for want of descriptors or memory: not the listener's end.
 SCARCITY = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# One of a host's addresses may be of a kind that is switched off here: IPv6's, in many containers.
+ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,8 @@ class TCPTransport(DescriptorTransport):
     @override
     async def send_eof(self) -> None:
         with self._sending:
-            self._check_open()
             await anyio.lowlevel.checkpoint()
+            self._check_open()
             try:
                 self._socket.shutdown(socket.SHUT_WR)
             except OSError as error:
@@ -127,9 +129,12 @@ class TCPListener(Listener):
                         continue
                     connection.setblocking(False)
                     try:
-                        return TCPTransport(connection)
+                        transport = TCPTransport(connection)
                     except OSError:  # reset before we looked at it
                         connection.close()
+                        continue
+                    await anyio.lowlevel.cancel_shielded_checkpoint()
+                    return transport
                 await self._wait()
 
     async def _wait(self) -> None:
@@ -172,8 +177,7 @@ class _Factory:
             raise EndpointError(f"'{endpoint}': expected a host and a port to connect to")
         try:
             with anyio.fail_after(options.connect_timeout):
-                addresses = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                sock = await _connect_any([(info[0], info[4]) for info in addresses])
+                sock = await _connect_any(await _resolve(host, port))
             try:
                 return TCPTransport(sock)
             except OSError:  # reset before we looked at it
@@ -190,21 +194,18 @@ class _Factory:
         host, port = _host_port(endpoint)
         sockets: list[socket.socket] = []
         try:
-            addresses = await anyio.getaddrinfo(
-                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            for family, _, _, _, address in dict.fromkeys(addresses):
-                sock = socket.socket(family, socket.SOCK_STREAM)
-                sockets.append(sock)
-                sock.setblocking(False)
-                if sys.platform != "win32":  # there it would let others take the port
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                if port == 0 and len(sockets) > 1:  # one port for all addresses
+            absent: OSError | None = None
+            for family, address in dict.fromkeys(await _resolve(host or None, port, socket.AI_PASSIVE)):
+                if port == 0 and sockets:  # one port for all addresses
                     address = (address[0], sockets[0].getsockname()[1], *address[2:])
-                sock.bind(address)
-                sock.listen(BACKLOG)
+                try:
+                    sockets.append(_listen_on(family, address))
+                except OSError as error:
+                    if error.errno not in ABSENT:
+                        raise
+                    absent = error
+            if absent is not None and not sockets:
+                raise absent
             return TCPListener(sockets)
         except OSError as error:
             for sock in sockets:
@@ -215,6 +216,30 @@ class _Factory:
 factory = _Factory()
 
 
+async def _resolve(host: str | None, port: int, flags: int = 0) -> list[tuple[int, Any]]:
+    try:
+        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except UnicodeError as error:
+        raise OSError(errno.EINVAL, f"no host has such a name: {error}") from None
+    return [(info[0], info[4]) for info in found]
+
+
+def _listen_on(family: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if sys.platform != "win32":  # there it would let others take the port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 async def _connect_any(addresses: Sequence[tuple[int, Any]]) -> socket.socket:
     """Connect to the first address that answers, starting one after the other (RFC 8305)."""
     winner: socket.socket | None = None
@@ -222,8 +247,9 @@ async def _connect_any(addresses: Sequence[tuple[int, Any]]) -> socket.socket:
 
     async def attempt(family: int, address: Any, failed: anyio.Event) -> None:
         nonlocal winner
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock: socket.socket | None = None
         try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
             await _connect_one(sock, address)
             winner = winner or sock
             tasks.cancel_scope.cancel()
@@ -231,7 +257,7 @@ async def _connect_any(addresses: Sequence[tuple[int, Any]]) -> socket.socket:
             errors.append(error)
             failed.set()
         finally:
-            if sock is not winner:
+            if sock is not None and sock is not winner:
                 sock.close()
 
     try:

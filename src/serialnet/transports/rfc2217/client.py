@@ -62,10 +62,15 @@ class RFC2217Transport(SessionStream):
                 raise OpenError(
                     "the server refuses RFC 2217: is this a raw port? try tcp:// in place of rfc2217://"
                 )
+            # Many servers do not answer the questions about outputs. They are asked first, so when the
+            # answers about settings are here, theirs are, too, or never will be.
+            outputs = self.session.query_outputs()
             await self.request(self.session.query_settings())
+            for ask in outputs:
+                self.session.forget(ask)
         except TimeoutError:
             raise OpenError(
-                f"no answer to RFC 2217 within {self.timeout:g} s: is this a raw port? try tcp:// in its place"
+                f"no answer to RFC 2217 within {self.timeout:g} s: is it a raw port? try tcp:// in its place"
             ) from None
         except anyio.EndOfStream:
             raise OpenError("the server closed the connection: is the port in use?") from None

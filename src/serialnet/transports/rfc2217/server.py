@@ -65,7 +65,7 @@ class RFC2217Session(SessionStream, AskingTransport):
             self._data = memoryview(event)
         elif event is not None:
             answerer = partial(self._answer, event)
-            self._request = replace(event, answerer=answerer)  # type: ignore[arg-type]  # each its own kind
+            self._request = replace(event, answerer=answerer)
         return event is not None
 
     async def _answer(self, request: LineRequest, in_force: InForce) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio
@@ -130,21 +131,23 @@ class SessionStream(Transport, abstract=True):
 
     async def _read(self, view: memoryview) -> None:
         """Receive once from below, and hand it to the session; send its replies."""
-        with anyio.move_on_after(PATIENCE if len(self._unsent) < MOST_UNSENT else None):
-            await self._flush()
+        self._unsent += self._codec.data_to_send()
+        if self._unsent:
+            # A peer that takes no replies may have to be read from first; but not for ever.
+            with anyio.move_on_after(PATIENCE if len(self._unsent) < MOST_UNSENT else None):
+                await self._try_flush()
         if not self._unsent:
             await self._receive(view)
-        else:  # the peer does not take our replies now: it may have to be read from first
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._flush_beside)
-                await self._receive(view)
-                tasks.cancel_scope.cancel()
+            return
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._try_flush)
+            await self._receive(view)
+            tasks.cancel_scope.cancel()
 
-    async def _flush_beside(self) -> None:
-        try:
+    async def _try_flush(self) -> None:
+        # Whoever receives hears of it, too, if the connection is broken.
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await self._flush()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass  # the receiving side will hear of it
 
     async def _receive(self, view: memoryview) -> None:
         # From the receive to the codec nothing awaits: what was received is never lost.
@@ -176,10 +179,11 @@ class SessionStream(Transport, abstract=True):
         self._closed = True
         self._tell()
         try:
-            with anyio.move_on_after(FAREWELL):
+            with (
+                anyio.move_on_after(FAREWELL),
+                suppress(anyio.BrokenResourceError, anyio.ClosedResourceError),
+            ):
                 await self._flush()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
         finally:
             await self._over.aclose()
 

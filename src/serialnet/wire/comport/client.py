@@ -174,9 +174,13 @@ class ComPortClient(Session[ClientEvent]):
             if wanted[topic.name] is not None
         )
 
-    def query(self) -> list[Ask]:
-        """Ask for all settings and outputs, and change none."""
-        return self._set((topic, topic.query) for topic in (*SETTING_TOPICS, *OUTPUT_TOPICS))
+    def query_settings(self) -> list[Ask]:
+        """Ask which settings are in force."""
+        return self._set((topic, topic.query) for topic in SETTING_TOPICS)
+
+    def query_outputs(self) -> list[Ask]:
+        """Ask which outputs are in force. Many servers do not answer that: see :meth:`forget`."""
+        return self._set((topic, topic.query) for topic in OUTPUT_TOPICS)
 
     def purge(self, what: Purge) -> list[Ask]:
         """Have the server throw away bytes.
@@ -196,10 +200,11 @@ class ComPortClient(Session[ClientEvent]):
 
         :raises ValueError: if the mask has other bits: they change with every character
         """
-        if mask & ~LineState.ERRORS:
-            raise ValueError(f"not a mask of line errors: {int(mask):#x}")
-        self._linestate_mask = int(mask)
-        return [self._ask(Ask(ComPort.SET_LINESTATE_MASK), bytes((self._linestate_mask,)))]
+        bits = int(mask)
+        if bits & ~int(LineState.ERRORS):
+            raise ValueError(f"not a mask of line errors: {bits:#x}")
+        self._linestate_mask = bits
+        return [self._ask(Ask(ComPort.SET_LINESTATE_MASK), bytes((bits,)))]
 
     def ask_signature(self) -> list[Ask]:
         """Ask the server who it is."""
@@ -219,6 +224,17 @@ class ComPortClient(Session[ClientEvent]):
         asks = self._asks.get(ask.about)
         while asks and len(asks) > _MOST_ABANDONED and asks[0].abandoned:
             asks.popleft()
+
+    def forget(self, ask: Ask) -> None:
+        """Expect no answer to this any more, as a later command has been answered."""
+        asks = self._asks.get(ask.about)
+        if asks and ask in asks:
+            asks.remove(ask)
+
+    def assume(self, ask: Ask) -> None:
+        """Take what was asked for as granted, though no answer came."""
+        if isinstance(ask.about, Topic) and ask.asked is not None:
+            self._learn(ask.about, ask.asked)
 
     def _is_in_force(self, topic: Topic, code: int) -> bool:
         if topic not in self._known or self._asks.get(topic):

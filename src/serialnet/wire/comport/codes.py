@@ -220,8 +220,8 @@ def encode_errors(errors: LineErrors) -> int:
 def decode_errors(bits: int) -> LineErrors:
     """Decode the errors that the receiver saw, each counted once."""
     return LineErrors(
-        overrun=bool(bits & LineState.OVERRUN),
-        parity=bool(bits & LineState.PARITY),
-        framing=bool(bits & LineState.FRAMING),
-        breaks=bool(bits & LineState.BREAK),
+        overrun=int(bool(bits & LineState.OVERRUN)),
+        parity=int(bool(bits & LineState.PARITY)),
+        framing=int(bool(bits & LineState.FRAMING)),
+        breaks=int(bool(bits & LineState.BREAK)),
     )

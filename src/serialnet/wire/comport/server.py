@@ -249,7 +249,10 @@ class ComPortServer(Session[LineRequest]):
     # Replies and notifications.
 
     def _acknowledge(self, topic: Topic) -> None:
-        code = self._told[topic] = self._code(topic)
+        code = self._code(topic)
+        if topic is not INBOUND_FLOW:
+            # It follows the outbound one, which is announced: a change is not announced twice.
+            self._told[topic] = code
         self._send(SERVER + topic.command, topic.payload(code))
 
     def _code(self, topic: Topic) -> int:
