@@ -245,7 +245,7 @@ def test_options() -> None:
     given = {"baudrate": "9600", "bytesize": "7", "parity": "e", "stopbits": "2", "rtscts": "1", "dtr": "off"}
     options = parse_options(SerialOptions, given, "serial")
     expected = LineSettings(9600, 7, Parity.EVEN, StopBits.TWO, FlowControl.RTSCTS)
-    assert options.settings == expected
+    assert options.settings(LineSettings()) == expected
     assert (options.dtr, options.rts) == (False, None)
 
 

@@ -268,13 +268,7 @@ class Board:
 
     def add_errors(self, errors: LineErrors) -> None:
         """Let the host's receiver count errors, or BREAKs that the board sent."""
-        old = self._errors
-        self._errors = LineErrors(
-            old.overrun + errors.overrun,
-            old.parity + errors.parity,
-            old.framing + errors.framing,
-            old.breaks + errors.breaks,
-        )
+        self._errors += errors
 
     # What happens in between.
 

@@ -297,13 +297,7 @@ class SimulatedPort:
         before, self._inputs = self._inputs, self._board.inputs
         for name in MODEM_INPUTS:
             self._edges[name] += getattr(before, name) != getattr(self._inputs, name)
-        old, new = self._errors, self._board.take_errors()
-        self._errors = LineErrors(
-            old.overrun + new.overrun,
-            old.parity + new.parity,
-            old.framing + new.framing,
-            old.breaks + new.breaks,
-        )
+        self._errors += self._board.take_errors()
 
     # What the requests do.
 

@@ -14,7 +14,7 @@ from typing_extensions import override
 from ..values.events import InputsChanged, LineErrors, LineEvent, Lost
 from ..values.settings import Inputs
 
-__all__ = ["Look", "poll_line"]
+__all__ = ["Look", "Watches"]
 
 #: Seconds between two looks.
 INTERVAL = 0.02
@@ -26,17 +26,36 @@ Raises ``BrokenResourceError`` when the device has gone.
 """
 
 
-@asynccontextmanager
-async def poll_line(look: Look, interval: float = INTERVAL) -> AsyncIterator[AsyncIterator[LineEvent]]:
-    """Watch a line, but only while somebody waits for its events; no task runs meanwhile.
+class Watches:
+    """All watches of one line. No task runs for them: it is looked at while somebody waits for an event.
 
-    What changed and changed back between two looks is not seen.
+    What changes and changes back between two looks is not seen.
     """
-    watch = _Watch(look, interval)
-    try:
-        yield watch
-    finally:
-        watch.over = True
+
+    def __init__(self, look: Look, interval: float = INTERVAL) -> None:
+        self._look = look
+        self._interval = interval
+        self._watches: list[_Watch] = []
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[AsyncIterator[LineEvent]]:
+        """Watch the line as long as the block lasts."""
+        watch = _Watch(self._look, self._interval)
+        self._watches.append(watch)
+        try:
+            yield watch
+        finally:
+            watch.over = True
+            self._watches.remove(watch)
+
+    def saw(self, inputs: Inputs) -> Inputs:
+        """Tell what somebody read beside the watches.
+
+        Else, of a change that is read so and gone before the next look, one would know and the other not.
+        """
+        for watch in self._watches:
+            watch.saw(inputs)
+        return inputs
 
 
 class _Watch(AsyncIterator[LineEvent]):
@@ -65,6 +84,11 @@ class _Watch(AsyncIterator[LineEvent]):
                 self.over = True
         return self._events.popleft()
 
+    def saw(self, inputs: Inputs) -> None:
+        """Take note of what was read in between."""
+        if self._seen is not None:
+            self._compare(inputs, self._seen[1])
+
     def _compare(self, inputs: Inputs, errors: LineErrors) -> None:
         before, self._seen = self._seen, (inputs, errors)
         if before is None:
@@ -72,11 +96,6 @@ class _Watch(AsyncIterator[LineEvent]):
             return
         if inputs != before[0]:
             self._events.append(InputsChanged(before[0], inputs))
-        new = LineErrors(
-            errors.overrun - before[1].overrun,
-            errors.parity - before[1].parity,
-            errors.framing - before[1].framing,
-            errors.breaks - before[1].breaks,
-        )
+        new = errors - before[1]
         if new != LineErrors():
             self._events.append(new)

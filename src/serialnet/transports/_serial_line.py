@@ -20,7 +20,7 @@ from ..core.errors import LineError, LineTimeoutError, LineUnsupportedError
 from ..core.line import Line
 from ..values.events import LineErrors, LineEvent
 from ..values.settings import Inputs, LineSettings, Outputs, Purge
-from ._polling import poll_line
+from ._polling import Watches
 from ._termios import UNSUPPORTED, Tty, inputs_of
 
 __all__ = ["GONE", "SerialLine", "gone"]
@@ -56,6 +56,7 @@ class SerialLine(Line):
         self._tty = tty
         self._settings = settings
         self._outputs = outputs
+        self._watches = Watches(self._look)
         self._closed = False
         self._warned = False
         self._order = anyio.CapacityLimiter(1)  # first come, first served
@@ -94,7 +95,7 @@ class SerialLine(Line):
 
     @override
     async def get_inputs(self) -> Inputs:
-        return inputs_of(await self._call(self._tty.modem_bits))
+        return self._watches.saw(inputs_of(await self._call(self._tty.modem_bits)))
 
     @override
     async def purge(self, what: Purge) -> None:
@@ -109,7 +110,7 @@ class SerialLine(Line):
     @override
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[LineEvent]]:
         """Watch the line, polled every 20 ms while somebody waits for an event."""
-        return poll_line(self._look)
+        return self._watches.watch()
 
     async def aclose(self) -> None:
         """Release BREAK, let unsent bytes leave while they do, discard what is stuck, and close.

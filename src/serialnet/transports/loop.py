@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -23,7 +22,7 @@ from ..values.requests import SetOutputs
 from ..values.settings import Inputs, LineSettings, Outputs, Purge
 from ._line_options import LineOptions
 from ._news import News
-from ._polling import poll_line
+from ._polling import Watches
 
 __all__ = ["LoopTransport", "factory"]
 
@@ -110,6 +109,7 @@ class LoopLine(Line):
         self._settings = LineSettings()
         self._outputs = Outputs()
         self._errors = LineErrors()
+        self._watches = Watches(self._look)
 
     @property
     @override
@@ -134,13 +134,13 @@ class LoopLine(Line):
         await self._checkpoint()
         before, self._outputs = self._outputs, SetOutputs(dtr, rts, brk, unchanged=self._outputs).asked
         if self._outputs.brk and not before.brk:
-            self._errors = replace(self._errors, breaks=self._errors.breaks + 1)
+            self._errors += LineErrors(breaks=1)
         return self._outputs
 
     @override
     async def get_inputs(self) -> Inputs:
         await self._checkpoint()
-        return Inputs(cts=self._outputs.rts, dsr=self._outputs.dtr, cd=self._outputs.dtr)
+        return self._watches.saw(self._inputs)
 
     @override
     async def purge(self, what: Purge) -> None:
@@ -154,10 +154,15 @@ class LoopLine(Line):
 
     @override
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[LineEvent]]:
-        return poll_line(self._look)
+        return self._watches.watch()
+
+    @property
+    def _inputs(self) -> Inputs:
+        return Inputs(cts=self._outputs.rts, dsr=self._outputs.dtr, cd=self._outputs.dtr)
 
     async def _look(self) -> tuple[Inputs, LineErrors]:
-        return await self.get_inputs(), self._errors
+        await self._checkpoint()
+        return self._inputs, self._errors
 
     async def _checkpoint(self) -> None:
         await anyio.lowlevel.checkpoint()

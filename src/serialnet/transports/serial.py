@@ -23,8 +23,9 @@ from ..core.errors import EndpointError, OpenError, PortBusyError
 from ..core.line import Line
 from ..core.options import option
 from ..core.transport import Listener, Transport, TransportAttribute
-from ..values.settings import FlowControl, LineSettings, Outputs, Parity, StopBits
+from ..values.settings import LineSettings, Outputs
 from ._descriptor import DescriptorTransport
+from ._line_options import LineOptions
 from ._serial_line import GONE, SerialLine, gone
 from ._termios import System, Tty
 
@@ -34,35 +35,12 @@ logger = logging.getLogger("serialnet.serial")
 
 
 @dataclass(frozen=True, slots=True)
-class SerialOptions:
-    """The options of a serial port."""
+class SerialOptions(LineOptions):
+    """The options of a serial port. It is set to 115200 8N1 but for what is named; DTR and RTS are on."""
 
-    baudrate: int = option(115200, "bits per second")
-    bytesize: int = option(8, "data bits, 5 to 8")
-    parity: Parity = option(Parity.NONE, "none, odd, even, mark or space")
-    stopbits: StopBits = option(StopBits.ONE, "stop bits")
-    rtscts: bool = option(False, "hardware flow control")
-    xonxoff: bool = option(False, "software flow control")
-    dtr: bool | None = option(None, "DTR once the port is open; unnamed, as opening leaves it: on")
-    rts: bool | None = option(None, "RTS once the port is open; unnamed, as opening leaves it: on")
     hupcl: bool = option(False, "drop DTR and RTS when the port is closed")
     low_latency: bool = option(True, "ask the driver to pass each byte on at once")
     exclusive: bool = option(True, "keep other programs from opening the port meanwhile")
-
-    def __post_init__(self) -> None:
-        if self.rtscts and self.xonxoff:
-            raise ValueError("rtscts and xonxoff exclude each other")
-        _ = self.settings  # says what is out of range
-
-    @property
-    def settings(self) -> LineSettings:
-        """The options that are line settings."""
-        flow = FlowControl.NONE
-        if self.rtscts:
-            flow = FlowControl.RTSCTS
-        elif self.xonxoff:
-            flow = FlowControl.XONXOFF
-        return LineSettings(self.baudrate, self.bytesize, self.parity, self.stopbits, flow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +184,10 @@ class _Opening:
         options = self._options
         if options.exclusive:
             tty.take_exclusively()
-        settings = tty.make_raw(options.settings, options.hupcl)
-        if settings != options.settings:
-            logger.warning("%s: asked for %s, in force is %s", self._endpoint, options.settings, settings)
+        wanted = options.settings(LineSettings())
+        settings = tty.make_raw(wanted, options.hupcl)
+        if settings != wanted:
+            logger.warning("%s: asked for %s, in force is %s", self._endpoint, wanted, settings)
         outputs = _open_outputs(tty, options.dtr, options.rts)
         if options.low_latency:
             tty.set_low_latency()

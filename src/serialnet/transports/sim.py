@@ -22,7 +22,7 @@ from ..values.requests import SetOutputs
 from ..values.settings import Inputs, LineSettings, Outputs, Purge
 from ._line_options import LineOptions
 from ._news import News
-from ._polling import poll_line
+from ._polling import Watches
 
 __all__ = ["SimulatedTransport", "factory"]
 
@@ -107,6 +107,7 @@ class SimulatedLine(Line):
     def __init__(self, transport: SimulatedTransport) -> None:
         self._transport = transport
         self._errors = LineErrors()
+        self._watches = Watches(self._look)
 
     @property
     @override
@@ -138,7 +139,7 @@ class SimulatedLine(Line):
 
     @override
     async def get_inputs(self) -> Inputs:
-        return (await self._checkpoint()).inputs
+        return self._watches.saw((await self._checkpoint()).inputs)
 
     @override
     async def purge(self, what: Purge) -> None:
@@ -160,17 +161,11 @@ class SimulatedLine(Line):
 
     @override
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[LineEvent]]:
-        return poll_line(self._look)
+        return self._watches.watch()
 
     async def _look(self) -> tuple[Inputs, LineErrors]:
         board = await self._checkpoint()
-        new = board.take_errors()
-        self._errors = LineErrors(
-            self._errors.overrun + new.overrun,
-            self._errors.parity + new.parity,
-            self._errors.framing + new.framing,
-            self._errors.breaks + new.breaks,
-        )
+        self._errors += board.take_errors()
         return board.inputs, self._errors
 
     async def _checkpoint(self) -> Board:

@@ -1,5 +1,7 @@
 """What a line tells of its own accord."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -27,6 +29,22 @@ class LineErrors:
     parity: int = 0
     framing: int = 0
     breaks: int = 0
+
+    def __add__(self, other: LineErrors) -> LineErrors:
+        return LineErrors(
+            self.overrun + other.overrun,
+            self.parity + other.parity,
+            self.framing + other.framing,
+            self.breaks + other.breaks,
+        )
+
+    def __sub__(self, other: LineErrors) -> LineErrors:
+        return LineErrors(
+            self.overrun - other.overrun,
+            self.parity - other.parity,
+            self.framing - other.framing,
+            self.breaks - other.breaks,
+        )
 
 
 @dataclass(frozen=True, slots=True)

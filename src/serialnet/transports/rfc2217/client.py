@@ -232,8 +232,8 @@ def _append(events: deque[LineEvent], event: LineEvent) -> None:
                 case InputsChanged(before, _), InputsChanged(_, after):
                     events[index] = InputsChanged(before, after)
                     return
-                case LineErrors(a, b, c, d), LineErrors(e, f, g, h):
-                    events[index] = LineErrors(a + e, b + f, c + g, d + h)
+                case LineErrors() as before, LineErrors() as after:
+                    events[index] = before + after
                     return
                 case was, _ if type(was) is type(event):
                     events[index] = event
