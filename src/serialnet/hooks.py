@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import anyio
 
@@ -15,13 +16,17 @@ from . import resets
 from .bridge import Bridge, BridgeEnd, Forward, Hook
 from .core.errors import LineError
 from .core.line import Line
+from .core.transport import TransportAttribute
 from .values.requests import InForce, LineRequest, SetOutputs
 from .values.settings import Outputs
-from .wire.resets import SlowSteps
+from .wire.resets import SlowSteps, Step, Wait
 
 __all__ = ["AutoReset", "OnConnect", "OnDisconnect", "OnFirstData"]
 
 logger = logging.getLogger("serialnet.hooks")
+
+# Vendor and product of the unit in ESP32-C3 and later, in the boot loader and the application alike.
+USB_SERIAL_JTAG = (0x303A, 0x1001)
 
 
 class AutoReset(Hook):
@@ -35,36 +40,42 @@ class AutoReset(Hook):
 
     def __init__(self, hold: float = 0.4) -> None:
         self._hold = hold
+        self._usb_jtag = False
         self._steps: SlowSteps | None = None
         self._forward: Forward | None = None
+
+    async def opened(self, bridge: Bridge) -> None:
+        """Look what kind of chip it is."""
+        self._usb_jtag = bridge.port.extra(TransportAttribute.usb, None) == USB_SERIAL_JTAG
 
     async def request(self, request: LineRequest, forward: Forward) -> InForce:
         """Apply a change of the lines, or hold it back; the asker is told that it was done."""
         if not isinstance(request, SetOutputs):
             return await forward(request)
         if self._steps is None:
-            self._steps = SlowSteps(request.unchanged, self._hold)
+            self._steps = SlowSteps(request.unchanged, usb_jtag=self._usb_jtag, hold=self._hold)
         self._forward = forward
-        await self._apply(self._steps, self._steps.request(request, anyio.current_time()), forward)
+        await self._play(self._steps, self._steps.request(request, anyio.current_time()), forward)
         return self._steps.asked
 
     async def timeout(self, forward: Forward) -> None:
         """Apply what was held back: nothing followed it."""
         self.deadline = None
         if self._steps is not None:
-            await self._apply(self._steps, self._steps.expire(), forward)
+            await self._play(self._steps, self._steps.expire(), forward)
 
     async def closed(self, end: BridgeEnd) -> None:
         """Apply what the client asked for before it left."""
         if self._steps is not None and self._forward is not None and self._steps.deadline is not None:
-            await self._apply(self._steps, self._steps.expire(), self._forward)
+            await self._play(self._steps, self._steps.expire(), self._forward)
 
-    async def _apply(self, steps: SlowSteps, changes: list[SetOutputs], forward: Forward) -> None:
+    async def _play(self, steps: SlowSteps, sequence: Sequence[Step], forward: Forward) -> None:
         self.deadline = steps.deadline
-        for change in changes:
-            in_force = await forward(change)
-            if isinstance(in_force, Outputs):
-                steps.applied(change, in_force)
+        for step in sequence:
+            if isinstance(step, Wait):
+                await anyio.sleep(step.seconds)
+            elif isinstance(in_force := await forward(step), Outputs):
+                steps.applied(step, in_force)
 
 
 class _Play(Hook):

@@ -95,9 +95,14 @@ class Bridge:
         self._started = False
 
     @property
+    def port(self) -> Transport:
+        """The end that offers a line; ``b``, if none or both do."""
+        return self._ends[self._port]
+
+    @property
     def line(self) -> Line | None:
-        """The line of the end that offers one."""
-        return self._ends[self._port].line
+        """The line of :attr:`port`."""
+        return self.port.line
 
     @property
     def lingering(self) -> bool:

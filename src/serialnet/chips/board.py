@@ -23,6 +23,8 @@ MOST_BOOTS = 1000
 
 CAPACITORS = 1e-9, 1e-3
 
+USB_SERIAL_JTAG = 0x303A, 0x1001
+
 #: Seconds for which a board that enumerates anew is gone.
 GAP = 0.3
 
@@ -101,6 +103,7 @@ class Board:
         self._circuit = UsbJtagReset() if usb_jtag else TransistorReset(capacitor)
         self._reset_cause = Cause.USB if usb_jtag else Cause.POWER_ON
         self._reenumerate = reenumerate
+        self._usb_jtag = usb_jtag
         self._has_uart = not (usb_jtag or reenumerate)
         self._firmware_log = firmware_log
 
@@ -222,6 +225,11 @@ class Board:
     def name(self) -> str:
         """The name of the device: another one after each enumeration."""
         return f"usb{self._enumerations}"
+
+    @property
+    def usb(self) -> tuple[int, int] | None:
+        """Vendor and product, if it is connected by its own USB."""
+        return USB_SERIAL_JTAG if self._usb_jtag else None
 
     def take_errors(self) -> LineErrors:
         """Give the errors and BREAKs that the host's receiver counted since the last call."""

@@ -26,6 +26,8 @@ class TransportAttribute(TypedAttributeSet):
     url: str = typed_attribute()
     #: the address of the network peer, as ``host:port``
     peer: str = typed_attribute()
+    #: vendor and product of the USB device behind a port
+    usb: tuple[int, int] = typed_attribute()
 
 
 class Transport(anyio.abc.ByteStream):

@@ -23,6 +23,7 @@ from ..core.errors import EndpointError, OpenError, PortBusyError
 from ..core.line import Line
 from ..core.options import option
 from ..core.transport import Listener, Transport, TransportAttribute
+from ..ports import ports
 from ..values.settings import LineSettings, Outputs
 from ._descriptor import DescriptorTransport
 from ._line_options import LineOptions
@@ -48,6 +49,7 @@ class _Opened:
     tty: Tty
     settings: LineSettings
     outputs: Outputs
+    usb: tuple[int, int] | None
 
 
 class SerialTransport(DescriptorTransport):
@@ -64,6 +66,7 @@ class SerialTransport(DescriptorTransport):
         super().__init__(opened.tty.descriptor)
         self._tty = opened.tty
         self._endpoint = endpoint
+        self._usb = opened.usb
         self.line = self._line = SerialLine(opened.tty, opened.settings, opened.outputs)
 
     @override
@@ -100,7 +103,10 @@ class SerialTransport(DescriptorTransport):
     @property
     @override
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return {TransportAttribute.url: lambda: str(self._endpoint)}
+        attributes: dict[Any, Callable[[], Any]] = {TransportAttribute.url: lambda: str(self._endpoint)}
+        if self._usb is not None:
+            attributes[TransportAttribute.usb] = lambda: self._usb
+        return attributes
 
 
 class SerialFactory:
@@ -191,7 +197,7 @@ class _Opening:
         outputs = _open_outputs(tty, options.dtr, options.rts)
         if options.low_latency:
             tty.set_low_latency()
-        return _Opened(tty, settings, outputs)
+        return _Opened(tty, settings, outputs, _usb_id(self._endpoint.path))
 
 
 def _open_outputs(tty: Tty, dtr: bool | None, rts: bool | None) -> Outputs:
@@ -205,6 +211,14 @@ def _open_outputs(tty: Tty, dtr: bool | None, rts: bool | None) -> Outputs:
         bits &= ~(termios.TIOCM_DTR | termios.TIOCM_RTS)
         tty.set_modem_bits(bits | termios.TIOCM_DTR * wanted.dtr | termios.TIOCM_RTS * wanted.rts)
     return wanted
+
+
+def _usb_id(path: str) -> tuple[int, int] | None:
+    device = os.path.realpath(path)
+    for port in ports():
+        if port.url == device and port.vid is not None and port.pid is not None:
+            return port.vid, port.pid
+    return None
 
 
 def _explained(error: OSError, path: str) -> OpenError:

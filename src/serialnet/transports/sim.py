@@ -98,7 +98,10 @@ class SimulatedTransport(Transport):
     @property
     @override
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return {TransportAttribute.url: lambda: f"sim:{self.board.name}"}
+        attributes: dict[Any, Callable[[], Any]] = {TransportAttribute.url: lambda: f"sim:{self.board.name}"}
+        if self.board.usb is not None:
+            attributes[TransportAttribute.usb] = lambda: self.board.usb
+        return attributes
 
 
 class SimulatedLine(Line):

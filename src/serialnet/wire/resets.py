@@ -79,6 +79,8 @@ SEQUENCES = {
 }
 """Sequences by name, in the mini-language."""
 
+USB_JTAG_ENTRY = parse_sequence("U0,0|W0.1|U1,0|W0.1|U1,1|U0,1|W0.1")
+
 
 class SlowSteps:
     """Lets reset sequences work whose line changes arrive one by one.
@@ -94,12 +96,18 @@ class SlowSteps:
     No edge is lost: a held change is applied before the next change of its own line. Sans-I/O: requests and
     the time in, what is to be applied out.
 
+    A chip that is reset by its USB-Serial-JTAG unit does not understand the Classic sequence, and a flasher
+    far away cannot know that it has one before it. There, the step that completes the Classic sequence plays
+    the unit's own.
+
     :param outputs: what is driven when the session starts
+    :param usb_jtag: whether it is such a chip (USB 303A:1001)
     :param hold: seconds; more than the slowest client's step, a round trip and pyserial's 50 or 100 ms
     """
 
-    def __init__(self, outputs: Outputs, hold: float = 0.4) -> None:
+    def __init__(self, outputs: Outputs, *, usb_jtag: bool = False, hold: float = 0.4) -> None:
         self.hold = hold
+        self._usb_jtag = usb_jtag
         self.deadline: float | None = None
         """When :meth:`expire` is to be called, or ``None``."""
         self.asked = outputs
@@ -108,20 +116,22 @@ class SlowSteps:
         self._spoken_of_rts = False
         self._spoken_of_dtr = False
 
-    def request(self, request: SetOutputs, now: float) -> list[SetOutputs]:
-        """Take a request in; what is returned is to be applied, in that order."""
+    def request(self, request: SetOutputs, now: float) -> list[Step]:
+        """Take a request in; what is returned is to be played, in that order."""
         first = not (self._spoken_of_dtr or self._spoken_of_rts)
         self._spoken_of_dtr |= request.dtr is not None
         self._spoken_of_rts |= request.rts is not None
         before = self.asked
         self.asked = replace(request, unchanged=before).asked
-        todo: list[SetOutputs] = []
+        todo: list[Step] = []
         if request.brk is not None:
             todo.append(SetOutputs(brk=request.brk))
         if request.dtr is None and request.rts is None:
             return todo
         if self.deadline is not None:
             if request.rts is not None:
+                if self._usb_jtag and self._is_in_reset and (self.asked.dtr, self.asked.rts) == (True, False):
+                    todo += USB_JTAG_ENTRY
                 return [*todo, *self._apply()]
             if self.asked.dtr == before.dtr:
                 return todo
@@ -131,7 +141,7 @@ class SlowSteps:
             return todo
         return [*todo, *self._apply()]
 
-    def expire(self) -> list[SetOutputs]:
+    def expire(self) -> list[Step]:
         """Apply what was held back: nothing followed in time."""
         return self._apply()
 
@@ -143,12 +153,14 @@ class SlowSteps:
             self.asked = self._applied = replace(in_force, brk=self.asked.brk)
 
     def _is_half_a_step(self, first: bool) -> bool:
-        was, asked = self._applied, self.asked
-        in_reset = was.rts and not was.dtr
-        opening = first and was.rts and was.dtr
-        return (in_reset and asked.dtr) or (opening and not asked.dtr)
+        opening = first and self._applied.rts and self._applied.dtr
+        return (self._is_in_reset and self.asked.dtr) or (opening and not self.asked.dtr)
 
-    def _apply(self, outputs: Outputs | None = None) -> list[SetOutputs]:
+    @property
+    def _is_in_reset(self) -> bool:
+        return self._applied.rts and not self._applied.dtr
+
+    def _apply(self, outputs: Outputs | None = None) -> list[Step]:
         self.deadline = None
         self._applied = outputs or self.asked
         return [SetOutputs(dtr=self._applied.dtr, rts=self._applied.rts)]
