@@ -44,6 +44,13 @@ class BridgeStats:
     refused: int = 0
     events: int = 0
 
+    def count(self, direction: Direction, n: int) -> None:
+        """Count ``n`` bytes."""
+        if direction is Direction.A_TO_B:
+            self.bytes_a_to_b += n
+        else:
+            self.bytes_b_to_a += n
+
 
 @dataclass(frozen=True, slots=True)
 class BridgeEnd:
@@ -224,11 +231,9 @@ class Bridge:
     def _tap(self, side: Side) -> Tap:
         direction = Direction.A_TO_B if side == "a" else Direction.B_TO_A
         taps = [hook.data for hook in self.hooks if overrides(hook, "data")]
-        counter = "bytes_a_to_b" if side == "a" else "bytes_b_to_a"
-        stats = self.stats
 
         def tap(view: memoryview) -> memoryview:
-            setattr(stats, counter, getattr(stats, counter) + len(view))
+            self.stats.count(direction, len(view))
             try:
                 for data in taps:
                     changed = data(direction, view)
@@ -236,7 +241,7 @@ class Bridge:
                         view = changed
             except Exception as error:
                 logger.exception("a hook failed on the data, and ends the session")
-                self._finish(BridgeEnd("hook", "a hook failed", error, stats))
+                self._finish(BridgeEnd("hook", "a hook failed", error, self.stats))
                 return view[:0]
             return view
 

@@ -129,12 +129,15 @@ def client_commands(urls: list[str]) -> list[str]:
 
 
 def _only_port() -> str:
-    found = [port.url for port in ports() if port.vid is not None] or [port.url for port in ports()]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise EndpointError("no serial port is plugged in; expected one, or the name of a PORT")
-    raise EndpointError(f"which port? expected one of: {', '.join(found)}")
+    found = ports()
+    # Ports on the board itself are always there, whether or not anything hangs on them.
+    plugged_in = [port.url for port in found if port.vid is not None]
+    if len(plugged_in) == 1:
+        return plugged_in[0]
+    if plugged_in:
+        raise EndpointError(f"which PORT? expected one of: {', '.join(plugged_in)}")
+    others = f", for example {found[0].url}" if found else ""
+    raise EndpointError(f"no USB serial port is plugged in; expected one, or the name of a PORT{others}")
 
 
 async def _until_signal(scope: anyio.CancelScope) -> None:

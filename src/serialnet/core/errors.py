@@ -44,6 +44,9 @@ class UnknownSchemeError(EndpointError):
 class OpenError(SerialnetError, OSError):
     """An endpoint that could not be opened."""
 
+    def __str__(self) -> str:
+        return self.strerror or super().__str__()  # without OSError's "[Errno ...]"
+
 
 class PortBusyError(OpenError):
     """A port that somebody else holds."""

@@ -287,7 +287,8 @@ async def _connect_one(sock: socket.socket, address: Any) -> None:
 
 def _host_port(endpoint: Endpoint) -> tuple[str, int]:
     if endpoint.port is None:
-        raise EndpointError(f"'{endpoint}': expected tcp://HOST:PORT")
+        scheme = str(endpoint).partition(":")[0]
+        raise EndpointError(f"'{endpoint}': expected {scheme}://HOST:PORT")
     if endpoint.path not in ("", "/"):
         raise EndpointError(f"'{endpoint}': expected nothing after the port, not {endpoint.path!r}")
     return endpoint.host, endpoint.port

@@ -79,6 +79,10 @@ class SessionStream(Transport, abstract=True):
             self._unsent += IAC
             await self._write_commands()
         wire = self._codec.send_data(data)
+        if self._codec.to_terminal:  # what was added cannot be told from data: all of it or nothing
+            self._unsent += wire
+            await self._write_commands()
+            return len(data)
         while True:
             start = int(self._half_sent)
             sent = start + await self._over.send_some(wire[start:])

@@ -58,6 +58,11 @@ class Session(ABC, Generic[E]):
         return self._suspended
 
     @property
+    def to_terminal(self) -> bool:
+        """Whether the peer is a terminal, to which :meth:`send_data` adds NULs."""
+        return self._is_terminal(Side.US)
+
+    @property
     def buffered(self) -> int:
         """How many received bytes wait to be parsed."""
         return self._telnet.buffered
@@ -102,7 +107,7 @@ class Session(ABC, Generic[E]):
         Only a peer which has refused it, and RFC 2217 with it, is a terminal (RFC 854): there a CR, unless
         before a LF, has a NUL behind it.
         """
-        if self._is_terminal(Side.US):
+        if self.to_terminal:
             data = self._encoder.encode(bytes(data))
         return escape(data)
 
