@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -113,7 +113,7 @@ class FakeLine(Line):
         await self._called("events")
         self.watchers += 1
 
-        async def watch() -> AsyncIterator[LineEvent]:
+        async def watch() -> AsyncGenerator[LineEvent, None]:
             yield InputsChanged(self.inputs, self.inputs)
             while True:
                 while not self.queued:
@@ -267,7 +267,7 @@ class FakeAsker(AskingTransport):
                     item = self.script.popleft()
                     if not isinstance(item, bytes):
                         self.pending = item
-                        return replace(item, answerer=partial(self._answer, item))  # type: ignore[arg-type]
+                        return replace(item, answerer=partial(self._answer, item))
                     n = min(len(view), len(item))
                     view[:n] = item[:n]
                     self.handed_out += n

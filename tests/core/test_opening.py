@@ -57,7 +57,7 @@ class Over(FakePort):
 
 
 class Layer(Base):
-    options = LayerOptions
+    options: type[Any] = LayerOptions
     layer = True
     error: BaseException | None = None
     waits = False

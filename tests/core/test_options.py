@@ -7,8 +7,8 @@ from enum import Enum
 
 import pytest
 
-from serialnet import EndpointError, Parity, StopBits, option
-from serialnet.core.options import NoOptions, describe, parse_options
+from serialnet import EndpointError, Parity, StopBits
+from serialnet.core.options import NoOptions, describe, option, parse_options
 
 
 class Colour(Enum):

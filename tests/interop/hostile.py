@@ -1,4 +1,4 @@
-"""What a server may be sent by mistake or in bad faith: known inputs that end other servers, and made-up ones."""
+"""What a server may be sent by mistake or in bad faith: what ends other servers, and what is made up."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ KNOWN = {
     "all telnet commands": b"".join(IAC + bytes([code]) for code in range(0xF0, 0xFA) if code != 0xF3),
     "every option offered": b"".join(IAC + WILL + bytes([option]) for option in range(256)),
     "every option asked for": b"".join(IAC + DO + bytes([option]) for option in range(256)),
-    "refusal of all": b"".join(IAC + verb + bytes([option]) for verb in (WONT, DONT) for option in range(256)),
+    "refusal of all": b"".join(
+        IAC + verb + bytes([option]) for verb in (WONT, DONT) for option in range(256)
+    ),
     "a signature of 64 KiB": command(0, b"x" * 65536),
     "another protocol": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "TLS": bytes.fromhex("16030100c8010000c40303") + bytes(200),
@@ -61,12 +63,14 @@ KNOWN = {
 
 # Much of one thing.
 FLOODS = {
-    "negotiation": b"".join(IAC + DO + bytes([i % 251]) + IAC + DONT + bytes([i % 251]) for i in range(50_000)),
+    "negotiation": b"".join(
+        IAC + DO + bytes([i % 251]) + IAC + DONT + bytes([i % 251]) for i in range(50_000)
+    ),
     "questions": command(1, bytes(4)) * 20_000,
     "are-you-theres": (IAC + AYT) * 200_000,
     "empty subnegotiations": (IAC + SB + IAC + SE) * 100_000,
-    "a subnegotiation of 8 MiB": IAC + SB + COM_PORT + bytes(8 * MIB),
-    "a subnegotiation of 8 MiB, escaped": IAC + SB + COM_PORT + (IAC + IAC) * (4 * MIB),
+    "a subnegotiation of 16 MiB": IAC + SB + COM_PORT + bytes(16 * MIB),
+    "a subnegotiation of 16 MiB, escaped": IAC + SB + COM_PORT + (IAC + IAC) * (8 * MIB),
     "data": bytes(range(32, 127)) * 40_000,
     "0xFF": b"\xff" * (4 * MIB),
 }
@@ -78,7 +82,9 @@ def make_up(random: Random) -> bytes:
 
 
 def _right(random: Random) -> bytes:
-    code, width = random.choice([(0, 0), (1, 4), (2, 1), (3, 1), (4, 1), (5, 1), (8, 0), (9, 0), (11, 1), (12, 1)])
+    code, width = random.choice(
+        [(0, 0), (1, 4), (2, 1), (3, 1), (4, 1), (5, 1), (8, 0), (9, 0), (11, 1), (12, 1)]
+    )
     return command(code, bytes(random.choice((0, 1, 2, 5, 8, 13, 255)) for _ in range(width)))
 
 

@@ -47,12 +47,13 @@ class Cell:
     capacitor: float = 1e-6
     no_stub: bool = False
     usb_jtag: bool = False
+    before: str = "default-reset"
+    boots: tuple[Mode, ...] = (Mode.DOWNLOAD, Mode.APPLICATION)
 
     async def run(self, listen: str, directory: Path) -> None:
         board = Board(self.chip, capacitor=self.capacitor, usb_jtag=self.usb_jtag)
         if self.command in ("verify-flash", "read-flash"):
             board.flash.write(OFFSETS[self.chip], image(self.chip))
-        assert board.boots == []
         (directory / "image.bin").write_bytes(image(self.chip))
         # What carries no lines has them moved by hooks.
         hooks = [OnConnect("esp-bootloader"), OnDisconnect("esp-reset")] if listen.startswith("tcp") else []
@@ -60,7 +61,7 @@ class Cell:
             await self._flash(shared, directory)
             # The server counts a session's bytes when that is over, its hooks included.
             await until(lambda: board.mode is not Mode.RESET and shared.server.stats.bytes_to_port > 0)
-        assert board.boots == [Mode.DOWNLOAD, Mode.APPLICATION]
+        assert tuple(board.boots) == self.boots, self
         assert board.mode is Mode.APPLICATION
 
     async def _flash(self, shared: Served, directory: Path) -> None:
@@ -72,8 +73,7 @@ class Cell:
         }
         url = shared.url.replace("tcp:", "socket:") + self.query
         esptool = await python(
-            *("-m", "esptool", "--port", url, "--connect-attempts", "1"),
-            *(["--before", "usb-reset"] if self.usb_jtag else []),
+            *("-m", "esptool", "--port", url, "--connect-attempts", "1", "--before", self.before),
             *(["--no-stub"] if self.no_stub else []),
             *(self.command, *arguments.get(self.command, [])),
             directory=directory,
@@ -109,7 +109,7 @@ async def run_cells(cells: list[Cell], listen: str, directory: Path) -> None:
 
     async def run(cell: Cell, own: Path) -> None:
         async with room:
-            own.mkdir()
+            await anyio.Path(own).mkdir()
             await cell.run(listen, own)
 
     async with anyio.create_task_group() as tasks:
@@ -122,7 +122,18 @@ def rfc2217_cells() -> list[Cell]:
         Cell(cell.command, query, capacitor=capacitor, no_stub=cell.no_stub)
         for query, capacitor, cell in product(("", "?ign_set_control"), (1e-6, 1e-7), COMMANDS)
     ]
-    cells += [Cell("write-flash", chip="esp32s2"), Cell("write-flash", chip="esp32c3", usb_jtag=True)]
+    cells += [
+        Cell("write-flash", chip="esp32s2"),
+        Cell("write-flash", chip="esp32c3", usb_jtag=True, before="usb-reset"),
+        # Its USB-Serial-JTAG unit does not show from afar: esptool plays the usual sequence, whose
+        # first step restarts such a chip.
+        Cell(
+            "write-flash",
+            chip="esp32c3",
+            usb_jtag=True,
+            boots=(Mode.APPLICATION, Mode.DOWNLOAD, Mode.APPLICATION),
+        ),
+    ]
     return cells
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from typing import TypeVar
 
-import anyio
 import anyio.to_thread
 import pytest
 import serial
@@ -29,8 +30,15 @@ async def blocking(work: Callable[[], T]) -> T:
     return await anyio.to_thread.run_sync(work)
 
 
-def open_port(url: str) -> serial.SerialBase:
+def open_port(url: str) -> serial.Serial:
     return serial.serial_for_url(url, baudrate=115200, timeout=5)
+
+
+def wait_for_inputs(port: serial.Serial, state: Inputs) -> None:
+    deadline = time.monotonic() + 5
+    while (seen := Inputs(port.cts, port.dsr, port.ri, port.cd)) != state:
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.01)
 
 
 @pytest.mark.timeout(times(60, 300))
@@ -69,12 +77,13 @@ async def test_settings_reach_the_board() -> None:
                 for stopbits in StopBits:
                     port.stopbits = stopbits.value
                     assert board.settings.stopbits is stopbits
-                port.xonxoff = True
-                assert board.settings.flow is FlowControl.XONXOFF
-                port.xonxoff = False
-                assert board.settings.flow is FlowControl.NONE
-                port.rtscts = True
-                assert board.settings.flow is FlowControl.RTSCTS
+                for name, value, flow in (
+                    ("xonxoff", True, FlowControl.XONXOFF),
+                    ("xonxoff", False, FlowControl.NONE),
+                    ("rtscts", True, FlowControl.RTSCTS),
+                ):
+                    setattr(port, name, value)
+                    assert board.settings.flow is flow
 
         await blocking(work)
 
@@ -176,12 +185,7 @@ async def test_inputs_as_the_board_drives_them(query: str) -> None:
             for state in STATES:
                 shared.board.set_inputs(state)
 
-                def look() -> Inputs:
-                    return Inputs(port.cts, port.dsr, port.ri, port.cd)
-
-                with anyio.fail_after(5):
-                    while await blocking(look) != state:
-                        await anyio.sleep(0.01)
+                await blocking(partial(wait_for_inputs, port, state))
         finally:
             await blocking(port.close)
 
@@ -203,13 +207,8 @@ async def test_a_loop_plug_as_the_port() -> None:
                 def drive(dtr: bool = dtr, rts: bool = rts) -> None:
                     port.dtr, port.rts = dtr, rts
 
-                def look() -> Inputs:
-                    return Inputs(port.cts, port.dsr, port.ri, port.cd)
-
                 await blocking(drive)
-                with anyio.fail_after(5):
-                    while await blocking(look) != Inputs(cts=rts, dsr=dtr, cd=dtr):
-                        await anyio.sleep(0.01)
+                await blocking(partial(wait_for_inputs, port, Inputs(cts=rts, dsr=dtr, cd=dtr)))
         finally:
             await blocking(port.close)
 
@@ -238,8 +237,8 @@ async def test_a_second_client_is_refused_and_the_first_goes_on() -> None:
             await blocking(port.close)
 
 
-# How idf_monitor, mpremote and others open a port: both lines preset, in either order, or left alone. With DTR
-# off and RTS on, a program would ask for a reset. Each finds what another has left.
+# How idf_monitor, mpremote and others open a port: both lines preset, in either order, or left alone. (With
+# DTR off and RTS on, a program would ask for a reset.) Each finds what another has left.
 OPENINGS = [
     (("dtr", False), ("rts", False)),
     (("rts", False), ("dtr", False)),

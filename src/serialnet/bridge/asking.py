@@ -23,8 +23,8 @@ class AskingPump:
 
     When the port takes nothing for :data:`STALLED_AFTER` seconds, up to :data:`READ_AHEAD` bytes are read
     ahead, and the purges and changes of DTR, RTS and BREAK among them are carried out at once, so that a
-    stuck board can be reset. Settings met there wait for the bytes before them, and are refused if those make
-    no progress.
+    stuck board can be reset; once the port takes bytes again, they wait for those before them, as ever.
+    Settings met there wait for the bytes before them, and are refused if those make no progress.
     """
 
     def __init__(
@@ -85,29 +85,45 @@ class _Stall:
         self._reading = anyio.CancelScope()
         self._sending = anyio.CancelScope()
         self._progress = anyio.Event()
+        self._is_stuck = True
+        self._failure: Exception | None = None
 
     async def run(self) -> None:
         """Return when the port has taken all; end of file comes after that."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._send)
-            try:
-                while self._queue:
-                    await self._read()
-            except anyio.EndOfStream:
-                await self._moving()
-                tasks.cancel_scope.cancel()
-                raise
+            for work in (self._send, self._receive):
+                tasks.start_soon(self._until_failure, work, tasks.cancel_scope)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _until_failure(self, work: Callable[[], Awaitable[None]], both: anyio.CancelScope) -> None:
+        """Keep an error for :meth:`run` to raise: the task group would wrap it."""
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001  # run() raises it
+            self._failure = self._failure or error
+            both.cancel()
+
+    async def _receive(self) -> None:
+        try:
+            while self._queue:
+                await self._read()
+        except anyio.EndOfStream:
+            await self._moving()
+            raise
 
     async def _send(self) -> None:
         while self._queue:
             with anyio.CancelScope() as self._sending:
                 chunk = self._queue[0]
                 sent = await send_some(self._pump._port, memoryview(chunk))
-                self._size -= sent
-                if sent < len(chunk):
-                    self._queue[0] = chunk[sent:]
-                else:
-                    self._queue.popleft()
+                self._is_stuck = False
+                if self._queue and self._queue[0] is chunk:  # it may have been purged meanwhile
+                    self._size -= sent
+                    if sent < len(chunk):
+                        self._queue[0] = chunk[sent:]
+                    else:
+                        self._queue.popleft()
             self._progress.set()
             self._progress = anyio.Event()
         self._reading.cancel()
@@ -121,7 +137,7 @@ class _Stall:
         with anyio.CancelScope() as self._reading:
             item = await self._pump._asker.receive_event(self._pump._buffer[:room])
         if isinstance(item, int):
-            if data := bytes(self._pump._tap(self._pump._buffer[:item])):
+            if item and (data := bytes(self._pump._tap(self._pump._buffer[:item]))):
                 self._queue.append(data)
                 self._size += len(data)
         elif isinstance(item, Configure):
@@ -130,6 +146,8 @@ class _Stall:
             else:
                 await item.refuse()
         else:
+            if not self._is_stuck:
+                await self._moving()
             if isinstance(item, PurgeRequest) and Purge.UNSENT in item.what:
                 self._queue.clear()
                 self._size = 0
@@ -143,5 +161,6 @@ class _Stall:
             with anyio.move_on_after(STALLED_AFTER):
                 await progress.wait()
             if not progress.is_set():
+                self._is_stuck = True
                 return False
         return True

@@ -29,7 +29,7 @@ LINGER = 0.5
 HOOK_TIMEOUT = 5.0
 CLOSE_TIMEOUT = 2.0
 
-STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.BusyResourceError)
+STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.BusyResourceError, OSError)
 
 Side: TypeAlias = Literal["a", "b", "hook"]
 
@@ -144,8 +144,7 @@ class Bridge:
                 await self._all_hooks(lambda hook: hook.closed(end))
             return self._end
         finally:
-            with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                await self._close()
+            await self._close()
 
     # The directions
 
@@ -181,8 +180,13 @@ class Bridge:
         except STREAM_ERRORS as error:
             self._finish(self._ended(side, error))
             return
+        except Exception as error:
+            logger.exception("a transport failed as it should not, and ends the session")
+            self._finish(self._ended(side, error))
+            return
         end = self._ended(side, None)
         if not sink.can_send_eof:
+            self._lingering = True
             if sink.line is not None:
                 try:
                     await sink.line.drain()
@@ -221,12 +225,17 @@ class Bridge:
     async def _close(self) -> None:
         line = self.line
         if self._asker is not None and line is not None and line.outputs.brk:
-            try:
-                await line.set_outputs(brk=False)
-            except (LineError, *STREAM_ERRORS) as error:
-                logger.info("a BREAK could not be ended: %s", error)
+            with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                try:
+                    await line.set_outputs(brk=False)
+                except (LineError, *STREAM_ERRORS) as error:
+                    logger.info("a BREAK could not be ended: %s", error)
         for end in self._ends.values():
-            await end.aclose()
+            with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                try:
+                    await end.aclose()
+                except Exception:
+                    logger.exception("an end did not close as it should")
 
     def _tap(self, side: Side) -> Tap:
         direction = Direction.A_TO_B if side == "a" else Direction.B_TO_A
@@ -335,6 +344,7 @@ class Bridge:
             async with self._serially:
                 for index, hook in enumerate(self.hooks):
                     if hook.deadline is not None and hook.deadline <= anyio.current_time():
+                        hook.deadline = None
                         await self._guarded(hook, hook.timeout(self._forward(index + 1)))
 
     async def _all_hooks(self, step: Callable[[Hook], Awaitable[None]]) -> None:

@@ -50,8 +50,7 @@ class Hook:
         return await forward(request)
 
     async def timeout(self, forward: Forward) -> None:
-        """Act at :attr:`deadline`; set that anew, or to ``None``, before anything is awaited."""
-        self.deadline = None
+        """Act at :attr:`deadline`, which is ``None`` again."""
 
     async def event(self, event: LineEvent) -> None:
         """Hear what happened to the line."""

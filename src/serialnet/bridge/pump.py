@@ -75,5 +75,5 @@ async def send_some(sink: Transport, view: memoryview) -> int:
     """``sink.send_some``, with its errors told apart from the source's."""
     try:
         return await sink.send_some(view)
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+    except Exception as error:
         raise SendFailed(error) from error

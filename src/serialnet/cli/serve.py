@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -94,22 +95,23 @@ async def run(options: argparse.Namespace) -> int:
                 hooks.append(hook(sequence))
     except ValueError as error:
         raise EndpointError(str(error)) from None
-    port = options.port or _only_port()
-    async with serve_port(
-        port,
-        *(options.listen or [DEFAULT_LISTEN]),
-        hooks=hooks,
-        access=Access(options.allow, insecure=options.insecure),
-        auto_reset=not options.no_auto_reset,
-    ) as server:
-        for url in server.urls:
-            print(f"listening on {url}")
-        for command in client_commands(server.urls):
-            print(f"  {command}")
-        sys.stdout.flush()
+    port = _only_port() if options.port is None else options.port
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_until_signal, tasks.cancel_scope)
-            await server.wait()
+            tasks.start_soon(_until_signal, signals, tasks.cancel_scope)
+            async with serve_port(
+                port,
+                *(options.listen or [DEFAULT_LISTEN]),
+                hooks=hooks,
+                access=Access(options.allow, insecure=options.insecure),
+                auto_reset=not options.no_auto_reset,
+            ) as server:
+                for url in server.urls:
+                    print(f"listening on {url}")
+                for command in client_commands(server.urls):
+                    print(f"  {command}")
+                sys.stdout.flush()
+                await server.wait()
     return 0
 
 
@@ -140,8 +142,7 @@ def _only_port() -> str:
     raise EndpointError(f"no USB serial port is plugged in; expected one, or the name of a PORT{others}")
 
 
-async def _until_signal(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            scope.cancel()
-            return
+async def _until_signal(signals: AsyncIterator[signal.Signals], scope: anyio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+        return

@@ -27,7 +27,10 @@ class Lease(Transport):
     @override
     async def receive_into(self, buffer: Buffer) -> int:
         self._check_open()
-        return await self._port.receive_into(buffer)
+        try:
+            return await self._port.receive_into(buffer)
+        except anyio.EndOfStream:  # no client can use what is left of it
+            raise anyio.BrokenResourceError("it hung up") from None
 
     @override
     async def send_some(self, data: Buffer) -> int:
