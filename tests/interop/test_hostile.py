@@ -20,8 +20,8 @@ from .tools import times
 
 BATCH = 100
 INPUTS = times(200, 10_000)
-# What a server may grow by: less than half of the greatest flood.
-GROWTH = 6 << 20
+# What a server may grow by: its buffers, however often it is attacked, and less than the greatest flood.
+GROWTH = 12 << 20
 
 # Until a server sees that a client has gone, it digests what that has sent, and may have another one waiting
 # that has gone, too: who comes meanwhile is refused, and tries again.

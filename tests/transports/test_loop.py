@@ -62,11 +62,12 @@ async def test_cancelled_receives_and_sends_lose_nothing() -> None:
             with anyio.move_on_after(rng.choice([0, 0.0001])):
                 sent += await loop.send_some(data[sent : sent + rng.randrange(1, 5000)])
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(send)
-        while len(received) < len(data):
-            with anyio.move_on_after(rng.choice([0, 0.0001])):
-                received += await loop.receive(rng.randrange(1, 5000))
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            while len(received) < len(data):
+                with anyio.move_on_after(rng.choice([0, 0.0001])):
+                    received += await loop.receive(rng.randrange(1, 5000))
     assert received == data
 
 

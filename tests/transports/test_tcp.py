@@ -94,7 +94,8 @@ async def test_cancelled_receives_and_sends_lose_nothing() -> None:
     data = rng.randbytes(3_000_000)
     async with pair() as (client, server):
         client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
-        assert await flood(server, client, data, rng) == data
+        with anyio.fail_after(20):
+            assert await flood(server, client, data, rng) == data
 
 
 @pytest.mark.parametrize("to_client", [False, True])
