@@ -40,7 +40,7 @@ check: $(VENV)/.check $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pyright --ignoreexternal --verifytypes serialnet
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --ignoreexternal --verifytypes serialnet
 
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build --fail-on-warning --quiet docs docs/_build/html

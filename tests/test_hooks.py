@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fake_ends import FakeAsker, FakePort
 from serialnet import Bridge, Configure, Hook, LineError, LineSettings, Outputs, SetOutputs, hooks
 from serialnet.bridge import bridge
 from serialnet.chips import Board, Mode
 from serialnet.wire.resets import SlowSteps, Step, Wait
+
+from .fake_ends import FakeAsker, FakePort
 
 # What a client does: a value of SET-CONTROL, or a pause in seconds.
 Action: TypeAlias = int | float

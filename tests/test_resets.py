@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import serialnet
-from fake_ends import FakePort
 from serialnet import LineError, Outputs, SetOutputs, resets
 from serialnet.chips import Board, Mode
 from serialnet.transports.sim import SimulatedTransport
 from serialnet.wire.resets import LONGEST_SEQUENCE, SEQUENCES, Step, Wait, parse_sequence
+
+from .fake_ends import FakePort
 
 
 @pytest.mark.parametrize(

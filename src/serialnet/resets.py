@@ -7,25 +7,46 @@ whose other end recognises sequences (serialnet's server does).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 
 from .core.line import Line
-from .wire.resets import SEQUENCES, Wait, parse_sequence
+from .values.requests import SetOutputs
+from .wire.resets import SEQUENCES, Step, Wait, parse_sequence
 
 __all__ = ["SEQUENCES", "enter_bootloader", "parse_sequence", "play", "reset"]
+
+
+LAST_STEP_TIMEOUT = 1.0
 
 
 async def play(line: Line, sequence: str) -> None:
     """Play a reset sequence on a line.
 
     :param sequence: a name in :data:`SEQUENCES`, or esptool's mini-language
+    When this is cancelled, the lines go at once to where the sequence would have left them: no board stays
+    in reset.
+
     :raises ValueError: if the sequence is not understood; then nothing was played
     """
-    for step in parse_sequence(sequence):
-        if isinstance(step, Wait):
-            await anyio.sleep(step.seconds)
-        else:
-            await line.set_outputs(dtr=step.dtr, rts=step.rts)
+    steps = parse_sequence(sequence)
+    try:
+        for step in steps:
+            if isinstance(step, Wait):
+                await anyio.sleep(step.seconds)
+            else:
+                await line.set_outputs(dtr=step.dtr, rts=step.rts)
+    except anyio.get_cancelled_exc_class():
+        with anyio.move_on_after(LAST_STEP_TIMEOUT, shield=True):
+            await line.set_outputs(dtr=_last(steps, "dtr"), rts=_last(steps, "rts"))
+        raise
+
+
+def _last(steps: Sequence[Step], line: str) -> bool | None:
+    """What a sequence sets DTR or RTS to in the end."""
+    values = [getattr(step, line) for step in steps if isinstance(step, SetOutputs)]
+    return next((value for value in reversed(values) if value is not None), None)
 
 
 async def reset(line: Line) -> None:

@@ -11,7 +11,6 @@ import pytest
 from typing_extensions import Buffer, override
 
 import serialnet
-from fake_ends import Entry, FakeAsker, FakePort
 from serialnet import (
     Bridge,
     BridgeEnd,
@@ -35,6 +34,8 @@ from serialnet import (
     Transport,
 )
 from serialnet.bridge import bridge as bridge_module
+
+from ..fake_ends import Entry, FakeAsker, FakePort
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import anyio
 import pytest
 
 import serialnet
-from fake_ends import FakeAsker, FakePort, cancelled_everywhere, descriptors
 from serialnet import (
     Bridge,
     Configure,
@@ -20,6 +19,8 @@ from serialnet import (
 )
 from serialnet.bridge import bridge as bridge_module
 from serialnet.transports.rfc2217 import RFC2217Session
+
+from ..fake_ends import FakeAsker, FakePort, cancelled_everywhere, descriptors
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import anyio
 import pytest
 from typing_extensions import override
 
-from fake_ends import FakeAsker, FakePort
 from serialnet import (
     Bridge,
     BridgeEnd,
@@ -25,6 +24,8 @@ from serialnet import (
     SetOutputs,
 )
 from serialnet.bridge import bridge as bridge_module
+
+from ..fake_ends import FakeAsker, FakePort
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,13 @@ import anyio
 import pytest
 
 import serialnet
-from fake_ends import FakePort
 from serialnet import Bridge, LineSettings, Outputs, Purge, Transport
 from serialnet.bridge import asking, bridge
 from serialnet.chips import Board, Mode
 from serialnet.transports.rfc2217 import RFC2217Session
 from serialnet.transports.sim import SimulatedTransport
+
+from ..fake_ends import FakePort
 
 
 @pytest.fixture(autouse=True)

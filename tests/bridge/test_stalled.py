@@ -8,7 +8,6 @@ import anyio
 import pytest
 from typing_extensions import Buffer, override
 
-from fake_ends import FOREVER, FakeAsker, FakePort, cancelled_everywhere
 from serialnet import (
     Bridge,
     BridgeEnd,
@@ -25,6 +24,8 @@ from serialnet.bridge import asking, bridge
 from serialnet.chips import Board, Mode
 from serialnet.transports.loop import LoopTransport
 from serialnet.transports.sim import SimulatedTransport
+
+from ..fake_ends import FOREVER, FakeAsker, FakePort, cancelled_everywhere
 
 SETTINGS = LineSettings(9600)
 

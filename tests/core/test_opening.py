@@ -11,10 +11,11 @@ import pytest
 from typing_extensions import override
 
 import serialnet
-from fake_ends import FakePort, descriptors
 from serialnet import EndpointError, Listener, OpenError, Transport, UnknownSchemeError, option
 from serialnet.core.endpoint import Endpoint
 from serialnet.core.opening import check
+
+from ..fake_ends import FakePort, descriptors
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ import anyio
 import pytest
 from typing_extensions import Buffer, override
 
-from fake_ends import FakeAsker, FakePort
 from serialnet import Configure, LineSettings, Outputs, SetOutputs, Transport
 from serialnet.serving.lease import Lease
+
+from ..fake_ends import FakeAsker, FakePort
 
 
 class ByPieces(Transport):

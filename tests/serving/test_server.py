@@ -13,11 +13,12 @@ import anyio
 import pytest
 
 import serialnet
-from fake_ends import Entry, FakePort, cancelled_everywhere, descriptors
 from serialnet import Access, EndpointError, OpenError, Outputs, Server, Transport, hooks
 from serialnet.bridge import bridge
 from serialnet.serving import server as server_module
 from serialnet.transports import tcp
+
+from ..fake_ends import Entry, FakePort, cancelled_everywhere, descriptors
 
 
 @pytest.fixture(autouse=True)

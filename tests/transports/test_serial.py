@@ -20,7 +20,6 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 from anyio.to_thread import current_default_thread_limiter
-from fake_tty import DTR, OUT2, RTS, TERMIOS2, FakeTty
 
 from serialnet.core.endpoint import Endpoint
 from serialnet.core.errors import (
@@ -46,6 +45,8 @@ from serialnet.values.settings import (
     Purge,
     StopBits,
 )
+
+from .fake_tty import DTR, OUT2, RTS, TERMIOS2, FakeTty
 
 ENDPOINT = Endpoint.parse("/dev/ttyUSB0")
 

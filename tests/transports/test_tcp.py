@@ -15,11 +15,12 @@ import anyio
 import pytest
 
 import serialnet
-from fake_ends import cancelled_everywhere, descriptors
 from serialnet import OpenError, Transport, TransportAttribute
 from serialnet.transports import tcp
 from serialnet.transports.rfc2217 import RFC2217Session
 from serialnet.transports.tcp import TCPListener, TCPTransport
+
+from ..fake_ends import cancelled_everywhere, descriptors
 
 
 @asynccontextmanager

@@ -8,12 +8,13 @@ from typing import TypeAlias
 
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_tools import grant, joined
 
 from serialnet.values.events import InputsChanged, LineErrors, SettingsChanged
 from serialnet.values.requests import LineRequest
 from serialnet.values.settings import FlowControl, Inputs, LineSettings, Outputs, Parity, Purge, StopBits
 from serialnet.wire.comport import Answered, Ask, ClientEvent, ComPortClient, ComPortServer
+
+from .wire_tools import grant, joined
 
 
 class Wire:

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_tools import AYT, DO, DONT, IAC, WILL, WONT, chunked, events, sb
 
 from serialnet.values.events import InputsChanged, LineErrors, SettingsChanged
 from serialnet.values.settings import FlowControl, Inputs, LineSettings, Outputs, Parity, Purge, StopBits
 from serialnet.wire.comport import Answered, ComPortClient, LineState, Policy
+
+from .wire_tools import AYT, DO, DONT, IAC, WILL, WONT, chunked, events, sb
 
 SETTINGS = LineSettings(9600, 7, Parity.EVEN, StopBits.TWO, FlowControl.RTSCTS)
 SET_ALL = [sb(1, 0, 0, 0x25, 0x80), sb(2, 7), sb(3, 3), sb(4, 2), sb(5, 3)]

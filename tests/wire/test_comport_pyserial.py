@@ -12,12 +12,13 @@ from typing import Any, cast
 import pytest
 import serial
 from serial.rfc2217 import PortManager
-from wire_tools import events, grant, sb
 
 from serialnet.values.events import InputsChanged, SettingsChanged
 from serialnet.values.requests import Configure, GetInputs, InForce, LineRequest, PurgeRequest, SetOutputs
 from serialnet.values.settings import FlowControl, Inputs, LineSettings, Outputs, Parity, Purge, StopBits
 from serialnet.wire.comport import Answered, ComPortClient, ComPortServer
+
+from .wire_tools import events, grant, sb
 
 # What pyserial 3.5 says when it opens a port, by turns with what it waits for.
 OPENING = bytes.fromhex("fffd01 fffb03 fffd03 fffd2c fffb2c")

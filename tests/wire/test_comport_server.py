@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_tools import AYT, BRK, DO, DONT, IAC, WILL, WONT, chunked, events, grant, sb, serve
 
 from serialnet.values.events import InputsChanged, LineErrors, Lost, SettingsChanged
 from serialnet.values.requests import (
@@ -22,6 +21,8 @@ from serialnet.values.requests import (
 from serialnet.values.settings import FlowControl, Inputs, LineSettings, Outputs, Parity, Purge, StopBits
 from serialnet.wire.comport import READ_AHEAD, ComPortServer
 from serialnet.wire.telnet import Subnegotiation, Telnet
+
+from .wire_tools import AYT, BRK, DO, DONT, IAC, WILL, WONT, chunked, events, grant, sb, serve
 
 SETTINGS = LineSettings(9600, 7, Parity.EVEN, StopBits.TWO, FlowControl.XONXOFF)
 OUTPUTS = Outputs(dtr=True, rts=False, brk=False)

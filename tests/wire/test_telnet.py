@@ -7,11 +7,12 @@ import logging
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_tools import DO, DONT, IAC, SB, SE, WILL, WONT, chunked, events, sb
 
 from serialnet.wire.escaping import escape
 from serialnet.wire.negotiation import Side
 from serialnet.wire.telnet import MAX_SUBNEGOTIATION, Code, Command, Subnegotiation, Telnet, TelnetEvent
+
+from .wire_tools import DO, DONT, IAC, SB, SE, WILL, WONT, chunked, events, sb
 
 
 def make() -> Telnet:

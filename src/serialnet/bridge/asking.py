@@ -41,6 +41,10 @@ class AskingPump:
         self._first_data: Callable[[], Awaitable[None]] | None = first_data
         self._ask = ask
         self._buffer = memoryview(bytearray(BUFFER_SIZE))
+        self.moved = 0
+        """Bytes that the port has taken."""
+        self.at_end = False
+        """Whether the asker has ended."""
 
     async def run(self) -> None:
         """Copy until the asker's end of file.
@@ -58,12 +62,14 @@ class AskingPump:
                 else:
                     await self._ask(item)
         except anyio.EndOfStream:
-            pass
+            self.at_end = True
 
     async def _deliver(self, view: memoryview) -> None:
         if not self._port.native_send_some:  # its send cannot be interrupted, so a stall cannot be told
             while view:
-                view = view[await send_some(self._port, view) :]
+                sent = await send_some(self._port, view)
+                self.moved += sent
+                view = view[sent:]
             return
         while view:
             sent = 0
@@ -72,6 +78,7 @@ class AskingPump:
             if not sent:
                 await _Stall(self, view).run()
                 return
+            self.moved += sent
             view = view[sent:]
 
 
@@ -109,6 +116,7 @@ class _Stall:
             while self._queue:
                 await self._read()
         except anyio.EndOfStream:
+            self._pump.at_end = True
             await self._moving()
             raise
 
@@ -118,6 +126,7 @@ class _Stall:
                 chunk = self._queue[0]
                 sent = await send_some(self._pump._port, memoryview(chunk))
                 self._is_stuck = False
+                self._pump.moved += sent
                 if self._queue and self._queue[0] is chunk:  # it may have been purged meanwhile
                     self._size -= sent
                     if sent < len(chunk):

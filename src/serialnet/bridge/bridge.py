@@ -26,8 +26,10 @@ logger = logging.getLogger("serialnet.bridge")
 
 LINGER = 0.5
 # How long what runs at the end of a session may take: the hooks, then closing the ends.
-HOOK_TIMEOUT = 5.0
+HOOK_TIMEOUT = 15.0
 CLOSE_TIMEOUT = 2.0
+# How often it is looked whether a client that cannot be read from is still there.
+HANG_UP_CHECK = 2.0
 
 STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.BusyResourceError, OSError)
 
@@ -89,9 +91,15 @@ class Bridge:
         self._ends: dict[Side, Transport] = {"a": a, "b": b}
         # The port is the end that offers a line; of two equal ends, b.
         self._port: Side = "a" if isinstance(b, AskingTransport) or (a.line and not b.line) else "b"
-        user = self._ends[_other(self._port)]
+        user, port = self._ends[_other(self._port)], self._ends[self._port]
         self._asker = user if isinstance(user, AskingTransport) else None
-        self._to_user = Pump(self._ends[self._port], user, self._tap(self._port))
+        self._to_user = Pump(port, user, self._tap(self._port))
+        tap = self._tap(_other(self._port))
+        self._to_port: Pump | AskingPump
+        if isinstance(user, AskingTransport):
+            self._to_port = AskingPump(user, port, tap, self._first_data, self._ask)
+        else:
+            self._to_port = Pump(user, port, tap, self._first_data)
         self._hurried = anyio.Event()
         self._lingering = False
         self._done: list[BridgeEnd] = []  # by each direction that is over
@@ -114,7 +122,7 @@ class Bridge:
     @property
     def lingering(self) -> bool:
         """Whether one end is done sending, and the other's last answers are waited for."""
-        return self._lingering
+        return self._lingering or self._to_port.at_end
 
     def hurry(self) -> None:
         """Don't linger: somebody else waits."""
@@ -134,6 +142,7 @@ class Bridge:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._from_user)
                     tasks.start_soon(self._direction, self._port, self._to_user)
+                    tasks.start_soon(self._notice_hang_up)
                     if any(overrides(hook, "timeout") for hook in self.hooks):
                         tasks.start_soon(self._deadlines)
                     if self.line and (self._asker or any(overrides(hook, "event") for hook in self.hooks)):
@@ -152,19 +161,25 @@ class Bridge:
         """What the user's end sends: bytes, and requests if it asks; the hooks open the session first."""
         await self._all_hooks(lambda hook: hook.opened(self))
         side = _other(self._port)
-        user, port = self._ends[side], self._ends[self._port]
-        if self._asker is None:
-            await self._direction(side, Pump(user, port, self._tap(side), self._first_data))
-            return
         try:
-            if self.line is not None:
+            if self._asker is not None and self.line is not None:
                 await self._asker.notify(SettingsChanged(self.line.settings, self.line.outputs))
         except STREAM_ERRORS as error:
             self._finish(self._ended(side, error))
         else:
-            await self._direction(
-                side, AskingPump(self._asker, port, self._tap(side), self._first_data, self._ask)
-            )
+            await self._direction(side, self._to_port)
+
+    async def _notice_hang_up(self) -> None:
+        """End the session when the user's end has gone while the port takes nothing.
+
+        Nobody reads from that end then, so nobody else would hear of it.
+        """
+        side = _other(self._port)
+        while True:
+            moved = self._to_port.moved
+            await anyio.sleep(HANG_UP_CHECK)
+            if self._to_port.moved == moved and self._ends[side]._hung_up():
+                self._finish(self._ended(side, anyio.BrokenResourceError("it hung up")))
 
     async def _first_data(self) -> None:
         await self._all_hooks(lambda hook: hook.first_data())

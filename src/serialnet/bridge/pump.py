@@ -35,6 +35,10 @@ class Pump:
         self._first_data = first_data
         self._pending = memoryview(b"")
         self._sending = anyio.CancelScope()
+        self.moved = 0
+        """Bytes that the sink has taken."""
+        self.at_end = False
+        """Whether the source has ended."""
 
     async def run(self) -> None:
         """Copy until the source's end of file.
@@ -52,9 +56,10 @@ class Pump:
                 while self._pending:
                     with anyio.CancelScope() as self._sending:
                         sent = await send_some(self._sink, self._pending)
+                        self.moved += sent
                         self._pending = self._pending[sent:]
         except anyio.EndOfStream:
-            pass
+            self.at_end = True
 
     def discard(self) -> None:
         """Throw away the bytes that wait for the sink."""

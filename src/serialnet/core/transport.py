@@ -130,6 +130,10 @@ class Transport(anyio.abc.ByteStream):
     async def aclose(self) -> None:
         """Close the transport; once only counts. What waits on it raises ``ClosedResourceError``."""
 
+    def _hung_up(self) -> bool:
+        """Whether the other end is gone, without reading; a bridge asks when it cannot read on."""
+        return False
+
 
 class AskingTransport(Transport, abstract=True):
     """A transport behind which a program asks for line changes: an RFC 2217 session, a PTY's master.

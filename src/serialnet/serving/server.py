@@ -133,6 +133,8 @@ class Server:
                 tasks.start_soon(listener.serve, self._client, tasks)
             await self._over.wait()
             tasks.cancel_scope.cancel()
+        for listener in self._listeners:  # lest clients wait for nothing
+            await listener.aclose()
 
     async def _client(self, client: Transport) -> None:
         peer = client.extra(TransportAttribute.peer, None)
@@ -157,8 +159,9 @@ class Server:
         if (session := self._session) is not None and not self._waiting:
             self._waiting = True
             try:
-                with anyio.move_on_after(GRACE):
-                    await session.over.wait()
+                if not session.bridge.lingering:
+                    with anyio.move_on_after(GRACE):
+                        await session.over.wait()
                 if session.bridge.lingering:
                     session.bridge.hurry()
                     with anyio.move_on_after(HANDOVER):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from abc import abstractmethod
 
 import anyio
@@ -77,6 +78,14 @@ class DescriptorTransport(Transport, abstract=True):
                     if not waited:
                         await cancel_shielded_checkpoint()
                     return n
+
+    @override
+    def _hung_up(self) -> bool:
+        if self._closed or not hasattr(select, "poll"):
+            return self._closed
+        poll = select.poll()
+        poll.register(self._descriptor, 0)  # POLLHUP and POLLERR come unasked
+        return bool(poll.poll(0))
 
     def _check_open(self) -> None:
         if self._closed:

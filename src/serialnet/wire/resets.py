@@ -34,7 +34,7 @@ Step: TypeAlias = SetOutputs | Wait
 
 # esptool's language for custom reset sequences, which its manual documents.
 _STEP = re.compile(r"(?:D(?P<dtr>[01])|R(?P<rts>[01])|U(?P<both>[01],[01])|W(?P<wait>\d+\.?\d*|\.\d+))")
-LONGEST_SEQUENCE = 60.0
+LONGEST_SEQUENCE = 10.0  # seconds
 
 
 def parse_sequence(text: str) -> tuple[Step, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -38,6 +39,7 @@ class SessionStream(Transport, abstract=True):
 
     def __init__(self, over: Transport, session: Session[E]) -> None:
         self.can_send_eof = over.can_send_eof
+        self.native_send_some = over.native_send_some
         self._over = over
         self._codec = session
         self._input = memoryview(bytearray(CHUNK))
@@ -124,7 +126,8 @@ class SessionStream(Transport, abstract=True):
             if self._ended is not None:
                 raise self._ended
             if self._reading or not self._room():
-                await self._news.wait()
+                # What done() took out of the session may have been worth a reply, and whoever reads waits.
+                await self._while_flushing(self._news.wait)
                 continue
             self._reading = True
             try:
@@ -135,17 +138,21 @@ class SessionStream(Transport, abstract=True):
 
     async def _read(self, view: memoryview) -> None:
         """Receive once from below, and hand it to the session; send its replies."""
+        await self._while_flushing(partial(self._receive, view))
+
+    async def _while_flushing(self, wait: Callable[[], Awaitable[object]]) -> None:
+        """Send what there is to send, and wait for something; a peer may do the one only after the other."""
         self._unsent += self._codec.data_to_send()
         if self._unsent:
-            # A peer that takes no replies may have to be read from first; but not for ever.
+            # It is a short matter nearly always. With too much of it, nothing else is done meanwhile.
             with anyio.move_on_after(PATIENCE if len(self._unsent) < MOST_UNSENT else None):
                 await self._try_flush()
         if not self._unsent:
-            await self._receive(view)
+            await wait()
             return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._try_flush)
-            await self._receive(view)
+            await wait()
             tasks.cancel_scope.cancel()
 
     async def _try_flush(self) -> None:
@@ -194,6 +201,10 @@ class SessionStream(Transport, abstract=True):
     def _check_open(self) -> None:
         if self._closed:
             raise anyio.ClosedResourceError
+
+    @override
+    def _hung_up(self) -> bool:
+        return self._over._hung_up()
 
     @property
     @override
