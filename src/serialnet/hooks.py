@@ -23,7 +23,7 @@ from .wire.resets import SlowSteps, Step, Wait
 
 __all__ = ["AutoReset", "OnConnect", "OnDisconnect", "OnFirstData"]
 
-logger = logging.getLogger("serialnet.hooks")
+logger: logging.Logger = logging.getLogger("serialnet.hooks")
 
 # Vendor and product of the unit in ESP32-C3 and later, in the boot loader and the application alike.
 USB_SERIAL_JTAG = (0x303A, 0x1001)

@@ -12,7 +12,8 @@ from serialnet.chips import Board
 from serialnet.core.endpoint import Endpoint
 from serialnet.core.errors import OpenError
 from serialnet.testing.pty import host_board
-from serialnet.transports.serial import SerialOptions, SerialTransport, factory
+from serialnet.transports._termios import System
+from serialnet.transports.serial import SerialFactory, SerialOptions, SerialTransport
 from serialnet.values.settings import LineSettings, Outputs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="uses inotify")
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="uses inotify")
 
 async def open_port(path: str, *, hupcl: bool = False, exclusive: bool = True) -> SerialTransport:
     options = SerialOptions(hupcl=hupcl, exclusive=exclusive)
-    return await factory.connect(Endpoint.parse(path), options, None)
+    return await SerialFactory(System()).connect(Endpoint.parse(path), options, None)
 
 
 async def receive_exactly(port: SerialTransport, n: int) -> bytes:

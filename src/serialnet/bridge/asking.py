@@ -41,9 +41,9 @@ class AskingPump:
         self._first_data: Callable[[], Awaitable[None]] | None = first_data
         self._ask = ask
         self._buffer = memoryview(bytearray(BUFFER_SIZE))
-        self.moved = 0
+        self.moved: int = 0
         """Bytes that the port has taken."""
-        self.at_end = False
+        self.at_end: bool = False
         """Whether the asker has ended."""
 
     async def run(self) -> None:

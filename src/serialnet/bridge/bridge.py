@@ -22,7 +22,7 @@ from .pump import Pump, SendFailed, Tap
 
 __all__ = ["Bridge", "BridgeEnd", "BridgeStats", "Side"]
 
-logger = logging.getLogger("serialnet.bridge")
+logger: logging.Logger = logging.getLogger("serialnet.bridge")
 
 LINGER = 0.5
 # How long what runs at the end of a session may take: the hooks, then closing the ends.
@@ -31,7 +31,12 @@ CLOSE_TIMEOUT = 2.0
 # How often it is looked whether a client that cannot be read from is still there.
 HANG_UP_CHECK = 2.0
 
-STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.BusyResourceError, OSError)
+STREAM_ERRORS = (
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.BusyResourceError,
+    OSError,
+)
 
 Side: TypeAlias = Literal["a", "b", "hook"]
 
@@ -86,8 +91,8 @@ class Bridge:
     def __init__(self, a: Transport, b: Transport, *, hooks: Sequence[Hook | HookFactory] = ()) -> None:
         if isinstance(a, AskingTransport) and isinstance(b, AskingTransport):
             raise BridgeError("both ends ask for line changes, and neither can carry them out")
-        self.stats = BridgeStats()
-        self.hooks = make_hooks(hooks)
+        self.stats: BridgeStats = BridgeStats()
+        self.hooks: list[Hook] = make_hooks(hooks)
         self._ends: dict[Side, Transport] = {"a": a, "b": b}
         # The port is the end that offers a line; of two equal ends, b.
         self._port: Side = "a" if isinstance(b, AskingTransport) or (a.line and not b.line) else "b"

@@ -35,9 +35,9 @@ class Pump:
         self._first_data = first_data
         self._pending = memoryview(b"")
         self._sending = anyio.CancelScope()
-        self.moved = 0
+        self.moved: int = 0
         """Bytes that the sink has taken."""
-        self.at_end = False
+        self.at_end: bool = False
         """Whether the source has ended."""
 
     async def run(self) -> None:

@@ -126,14 +126,14 @@ class Board:
         self._log = b""
 
         #: The flash memory, for tests to read and write.
-        self.flash = Flash(flash_size)
+        self.flash: Flash = Flash(flash_size)
         self.flash.write(self._model.bootloader, factory_image())
         #: Into what the chip booted, each time: ``Mode.APPLICATION`` or ``Mode.DOWNLOAD`` (the last 1000).
         self.boots: list[Mode] = []
         #: How many BREAKs the host sent.
-        self.breaks = 0
+        self.breaks: int = 0
         #: Set it, and the board takes no more data, though it still sees DTR and RTS; a reset clears it.
-        self.stalled = False
+        self.stalled: bool = False
 
     # What the host does.
 

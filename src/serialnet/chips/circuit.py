@@ -26,9 +26,9 @@ class TransistorReset:
     """
 
     def __init__(self, capacitor: float) -> None:
-        self.rise = EN_PULL_UP * capacitor * -math.log(1 - EN_THRESHOLD)
-        self.held = False
-        self.download = False
+        self.rise: float = EN_PULL_UP * capacitor * -math.log(1 - EN_THRESHOLD)
+        self.held: bool = False
+        self.download: bool = False
         self.deadline: float | None = None
 
     def set_outputs(self, outputs: Outputs, now: float) -> None:
@@ -52,7 +52,7 @@ class UsbJtagReset:
     held = False
 
     def __init__(self) -> None:
-        self.download = False
+        self.download: bool = False
         self.deadline: float | None = None
         self._lines = (False, False)
 

@@ -96,7 +96,7 @@ class Reading:
         self._ahead = block * window
         self._sent = 0
         self._acknowledged = 0
-        self.done = False
+        self.done: bool = False
 
     def acknowledge(self, frame: bytes) -> bool:
         """Take an acknowledgement (how many bytes came, 4 bytes); false if it is none."""
@@ -121,7 +121,7 @@ class Loader:
     """A loader from its start to its end: bytes in, actions out."""
 
     def __init__(self, model: Model, flash: Flash) -> None:
-        self.in_stub = False
+        self.in_stub: bool = False
         self._model = model
         self._flash = flash
         self._registers = Registers(model, flash.size)

@@ -14,7 +14,7 @@ PIECE = 64
 TOLERANCE = 0.03
 
 # Noise that shows (bit 7 set, so it is no text) and holds no SLIP delimiter.
-_NOISE = bytes(0x80 | value if (value := byte * 37 & 0x7F) != 0x40 else 0xFE for byte in range(256))
+_NOISE: bytes = bytes(0x80 | byte * 37 & 0x7F for byte in range(256)).replace(b"\xc0", b"\xfe")
 
 
 def fits(sender: LineSettings, receiver: LineSettings) -> bool:

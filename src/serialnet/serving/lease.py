@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 from typing_extensions import Buffer, override
 
+from ..core.line import Line
 from ..core.transport import Transport
 
 __all__ = ["Lease"]
@@ -16,13 +17,13 @@ __all__ = ["Lease"]
 class Lease(Transport):
     """A transport that hands everything on to a port, but for the close."""
 
-    can_send_eof = False
+    can_send_eof: bool = False
 
     def __init__(self, port: Transport) -> None:
         self._port = port
         self._closed = False
-        self.line = port.line
-        self.native_send_some = port.native_send_some
+        self.line: Line | None = port.line
+        self.native_send_some: bool = port.native_send_some
 
     @override
     async def receive_into(self, buffer: Buffer) -> int:

@@ -23,12 +23,13 @@ from .lease import Lease
 
 __all__ = ["ClientConnected", "ClientLeft", "ClientRefused", "Server", "ServerEvent", "ServerStats", "serve"]
 
-logger = logging.getLogger("serialnet.server")
+logger: logging.Logger = logging.getLogger("serialnet.server")
 
 # A client that has closed its connection may be noticed a moment after the next one is there.
 GRACE = 0.1
 # How long a session that is ending may keep the next client waiting.
 HANDOVER = 10.0
+MOST_WAITING = 8
 MOST_EVENTS = 64
 LOOPBACK_ONLY = Access()
 
@@ -81,7 +82,7 @@ class Server:
         hooks: Sequence[Hook | HookFactory],
         access: Access,
     ) -> None:
-        self.stats = ServerStats()
+        self.stats: ServerStats = ServerStats()
         self._port = port
         self._name = name
         self._listeners = listeners
@@ -91,7 +92,7 @@ class Server:
             tuple[MemoryObjectSendStream[ServerEvent], MemoryObjectReceiveStream[ServerEvent]]
         ] = []
         self._session: _Session | None = None
-        self._waiting = False
+        self._waiting = 0
         self._idle = anyio.Event()
         self._idle_scope = anyio.CancelScope()
         self._port_in_use = anyio.Lock()
@@ -155,20 +156,29 @@ class Server:
         self._tell(ClientRefused(name, reason))
 
     async def _busy(self) -> str | None:
-        """Why the port cannot be had; a session that is ending is waited for."""
-        if (session := self._session) is not None and not self._waiting:
-            self._waiting = True
+        """Why the port cannot be had; sessions that are ending are waited for, one after the other."""
+        if self._session is not None and self._waiting < MOST_WAITING:
+            self._waiting += 1
             try:
-                if not session.bridge.lingering:
-                    with anyio.move_on_after(GRACE):
-                        await session.over.wait()
-                if session.bridge.lingering:
-                    session.bridge.hurry()
-                    with anyio.move_on_after(HANDOVER):
-                        await session.over.wait()
+                with anyio.move_on_after(HANDOVER):
+                    while await self._is_ending(self._session):
+                        pass
             finally:
-                self._waiting = False
+                self._waiting -= 1
         return f"{self._session.name} uses the port" if self._session is not None else None
+
+    @staticmethod
+    async def _is_ending(session: _Session | None) -> bool:
+        """Wait for the end of a session, if it has one: false if there is none, or it goes on."""
+        if session is None:
+            return False
+        if not session.bridge.lingering:
+            with anyio.move_on_after(GRACE):
+                await session.over.wait()
+        if session.bridge.lingering:
+            session.bridge.hurry()
+            await session.over.wait()
+        return session.over.is_set()
 
     async def _converse(self, client: Transport, name: str) -> None:
         bridge = Bridge(client, Lease(self._port), hooks=self._hooks)

@@ -178,7 +178,7 @@ class Tty:
 
     def __init__(self, system: System, path: str) -> None:
         self.system = system
-        self.descriptor = system.open(path)
+        self.descriptor: int = system.open(path)
         self._exclusive = False
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from typing_extensions import Buffer, override
 from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError
 from ..core.line import Line
+from ..core.registry import TransportFactory
 from ..core.transport import Listener, Transport, TransportAttribute
 from ..values.events import LineErrors, LineEvent
 from ..values.requests import SetOutputs
@@ -35,9 +36,9 @@ class LoopTransport(Transport):
     line: LoopLine
 
     def __init__(self) -> None:
-        self.bytes = bytearray()
-        self.news = News()
-        self.closed = False
+        self.bytes: bytearray = bytearray()
+        self.news: News = News()
+        self.closed: bool = False
         self.line = LoopLine(self)
         self._eof = False
         self._receiving = anyio.ResourceGuard("receiving from")
@@ -186,4 +187,4 @@ class _Factory:
         raise EndpointError("loop: cannot listen: nobody could connect to it")
 
 
-factory = _Factory()
+factory: TransportFactory = _Factory()

@@ -22,6 +22,7 @@ from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError, OpenError, PortBusyError
 from ..core.line import Line
 from ..core.options import option
+from ..core.registry import TransportFactory
 from ..core.transport import Listener, Transport, TransportAttribute
 from ..ports import ports
 from ..values.settings import LineSettings, Outputs
@@ -32,7 +33,7 @@ from ._termios import System, Tty
 
 __all__ = ["SerialFactory", "SerialOptions", "SerialTransport", "factory"]
 
-logger = logging.getLogger("serialnet.serial")
+logger: logging.Logger = logging.getLogger("serialnet.serial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ class SerialFactory:
         raise EndpointError(f"'{endpoint}': a serial port is connected to, it cannot listen")
 
 
-factory = SerialFactory(System())
+factory: TransportFactory = SerialFactory(System())
 
 
 class _Opening:

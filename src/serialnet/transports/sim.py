@@ -16,6 +16,7 @@ from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError, LineTimeoutError
 from ..core.line import Line
 from ..core.options import option
+from ..core.registry import TransportFactory
 from ..core.transport import Listener, Transport, TransportAttribute
 from ..values.events import LineErrors, LineEvent
 from ..values.requests import SetOutputs
@@ -42,8 +43,8 @@ class SimulatedTransport(Transport):
 
     def __init__(self, board: Board) -> None:
         self.board = board
-        self.news = News()
-        self.closed = False
+        self.news: News = News()
+        self.closed: bool = False
         self.line = SimulatedLine(self)
         self._receiving = anyio.ResourceGuard("receiving from")
         self._sending = anyio.ResourceGuard("sending to")
@@ -219,4 +220,4 @@ class _Factory:
         raise EndpointError(f"'{endpoint}': a board cannot be listened on")
 
 
-factory = _Factory()
+factory: TransportFactory = _Factory()

@@ -17,6 +17,7 @@ from typing_extensions import override
 from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError, OpenError
 from ..core.options import option
+from ..core.registry import TransportFactory
 from ..core.transport import Listener, Transport, TransportAttribute
 from ._descriptor import DescriptorTransport
 
@@ -213,7 +214,7 @@ class _Factory:
             raise OpenError(error.errno, f"cannot listen on {endpoint.netloc}: {_reason(error)}") from error
 
 
-factory = _Factory()
+factory: TransportFactory = _Factory()
 
 
 async def _resolve(host: str | None, port: int, flags: int = 0) -> list[tuple[int, Any]]:

@@ -69,8 +69,8 @@ class Option:
     """One option on one side."""
 
     def __init__(self) -> None:
-        self.state = State.NO
-        self.refused = False
+        self.state: State = State.NO
+        self.refused: bool = False
         """True once the peer has said no to it, until it says yes."""
 
     def hear(self, enable: bool) -> bool | None:

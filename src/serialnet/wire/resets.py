@@ -110,7 +110,7 @@ class SlowSteps:
         self._usb_jtag = usb_jtag
         self.deadline: float | None = None
         """When :meth:`expire` is to be called, or ``None``."""
-        self.asked = outputs
+        self.asked: Outputs = outputs
         """The lines as the asker believes them to be."""
         self._applied = outputs
         self._spoken_of_rts = False

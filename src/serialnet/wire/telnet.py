@@ -35,7 +35,7 @@ __all__ = [
     "subnegotiation",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_SUBNEGOTIATION = 1024
 """Bytes that a subnegotiation may have, its option included; longer ones are ignored."""
@@ -120,7 +120,7 @@ class Telnet:
     """
 
     def __init__(self, *, us: Iterable[int], them: Iterable[int]) -> None:
-        self.violations = 0
+        self.violations: int = 0
         """How often the peer broke a rule or sent what nobody asked for."""
         self._options = {(Side.US, option): Option() for option in us}
         self._options |= {(Side.THEM, option): Option() for option in them}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ...core.endpoint import Endpoint
 from ...core.errors import EndpointError
 from ...core.options import option
+from ...core.registry import TransportFactory
 from ...core.transport import Listener, Transport
 from .._line_options import LineOptions
 from .client import RFC2217Line, RFC2217Transport
@@ -56,4 +57,4 @@ class _Factory:
         return RFC2217Listener(over)
 
 
-factory = _Factory()
+factory: TransportFactory = _Factory()

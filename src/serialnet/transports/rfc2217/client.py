@@ -21,7 +21,7 @@ from .stream import SessionStream
 
 __all__ = ["RFC2217Line", "RFC2217Transport"]
 
-logger = logging.getLogger("serialnet.rfc2217")
+logger: logging.Logger = logging.getLogger("serialnet.rfc2217")
 
 # Events that a slow watcher may leave waiting before they are merged.
 MOST_EVENTS = 64
@@ -40,12 +40,12 @@ class RFC2217Transport(SessionStream):
     line: RFC2217Line
 
     def __init__(self, over: Transport, *, timeout: float = 3.0, answers_to_control: bool = True) -> None:
-        self.session = ComPortClient(answers_to_control=answers_to_control)
+        self.session: ComPortClient = ComPortClient(answers_to_control=answers_to_control)
         self.session.initiate()
         super().__init__(over, self.session)
         self.timeout = timeout
         self.line = RFC2217Line(self)
-        self.received = bytearray()
+        self.received: bytearray = bytearray()
         self.watchers: list[deque[LineEvent]] = []
         self._waiting: dict[Ask, bool | None] = {}
 

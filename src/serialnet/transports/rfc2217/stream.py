@@ -38,8 +38,8 @@ class SessionStream(Transport, abstract=True):
     """
 
     def __init__(self, over: Transport, session: Session[E]) -> None:
-        self.can_send_eof = over.can_send_eof
-        self.native_send_some = over.native_send_some
+        self.can_send_eof: bool = over.can_send_eof
+        self.native_send_some: bool = over.native_send_some
         self._over = over
         self._codec = session
         self._input = memoryview(bytearray(CHUNK))
