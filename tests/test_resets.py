@@ -122,7 +122,8 @@ def test_all_are_named_in_the_language() -> None:
 
 
 async def test_a_cancelled_sequence_leaves_no_board_in_reset() -> None:
-    port = FakePort()
+    line = FakePort().line
+    assert line is not None
     with anyio.move_on_after(0.01):
-        await resets.play(port.line, "U0,1|W5|U0,0")
-    assert (port.line.outputs.dtr, port.line.outputs.rts) == (False, False)
+        await resets.play(line, "U0,1|W5|U0,0")
+    assert (line.outputs.dtr, line.outputs.rts) == (False, False)

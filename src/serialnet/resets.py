@@ -24,10 +24,10 @@ LAST_STEP_TIMEOUT = 1.0
 async def play(line: Line, sequence: str) -> None:
     """Play a reset sequence on a line.
 
-    :param sequence: a name in :data:`SEQUENCES`, or esptool's mini-language
     When this is cancelled, the lines go at once to where the sequence would have left them: no board stays
     in reset.
 
+    :param sequence: a name in :data:`SEQUENCES`, or esptool's mini-language
     :raises ValueError: if the sequence is not understood; then nothing was played
     """
     steps = parse_sequence(sequence)
