@@ -38,7 +38,7 @@ class AutoReset(Hook):
     :param hold: how long half a step is held back, in seconds
     """
 
-    def __init__(self, hold: float = 0.4) -> None:
+    def __init__(self, hold: float = 1.0) -> None:
         self._hold = hold
         self._usb_jtag = False
         self._steps: SlowSteps | None = None

@@ -105,7 +105,7 @@ class SlowSteps:
     :param hold: seconds; more than the slowest client's step, a round trip and pyserial's 50 or 100 ms
     """
 
-    def __init__(self, outputs: Outputs, *, usb_jtag: bool = False, hold: float = 0.4) -> None:
+    def __init__(self, outputs: Outputs, *, usb_jtag: bool = False, hold: float = 1.0) -> None:
         self.hold = hold
         self._usb_jtag = usb_jtag
         self.deadline: float | None = None
