@@ -71,11 +71,18 @@ class AutoReset(Hook):
 
     async def _play(self, steps: SlowSteps, sequence: Sequence[Step], forward: Forward) -> None:
         self.deadline = steps.deadline
-        for step in sequence:
-            if isinstance(step, Wait):
-                await anyio.sleep(step.seconds)
-            elif isinstance(in_force := await forward(step), Outputs):
-                steps.applied(step, in_force)
+        try:
+            for step in sequence:
+                if isinstance(step, Wait):
+                    await anyio.sleep(step.seconds)
+                elif isinstance(in_force := await forward(step), Outputs):
+                    steps.applied(step, in_force)
+        except anyio.get_cancelled_exc_class():
+            # No half of a sequence stays on the lines.
+            if sequence and self.deadline is None:
+                with anyio.move_on_after(resets.LAST_STEP_TIMEOUT, shield=True):
+                    await forward(SetOutputs(dtr=steps.asked.dtr, rts=steps.asked.rts))
+            raise
 
 
 class _Play(Hook):

@@ -8,6 +8,7 @@ whose other end recognises sequences (serialnet's server does).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import anyio
 
@@ -24,8 +25,8 @@ LAST_STEP_TIMEOUT = 1.0
 async def play(line: Line, sequence: str) -> None:
     """Play a reset sequence on a line.
 
-    When this is cancelled, the lines go at once to where the sequence would have left them: no board stays
-    in reset.
+    When this fails or is cancelled, the lines go at once to where the sequence would have left them: no
+    board stays in reset.
 
     :param sequence: a name in :data:`SEQUENCES`, or esptool's mini-language
     :raises ValueError: if the sequence is not understood; then nothing was played
@@ -37,8 +38,8 @@ async def play(line: Line, sequence: str) -> None:
                 await anyio.sleep(step.seconds)
             else:
                 await line.set_outputs(dtr=step.dtr, rts=step.rts)
-    except anyio.get_cancelled_exc_class():
-        with anyio.move_on_after(LAST_STEP_TIMEOUT, shield=True):
+    except BaseException:
+        with anyio.move_on_after(LAST_STEP_TIMEOUT, shield=True), suppress(Exception):
             await line.set_outputs(dtr=_last(steps, "dtr"), rts=_last(steps, "rts"))
         raise
 

@@ -30,6 +30,8 @@ HOOK_TIMEOUT = 15.0
 CLOSE_TIMEOUT = 2.0
 # How often it is looked whether a client that cannot be read from is still there.
 HANG_UP_CHECK = 2.0
+# How long a port may take nothing from a client that is done, when another one waits.
+PROGRESS_CHECK = 1.0
 
 STREAM_ERRORS = (
     anyio.BrokenResourceError,
@@ -113,6 +115,7 @@ class Bridge:
         self._serially = anyio.Lock()  # requests and the hooks' deadlines
         self._deadline_moved = anyio.Event()
         self._started = False
+        self._end_told = False
 
     @property
     def port(self) -> Transport:
@@ -126,8 +129,10 @@ class Bridge:
 
     @property
     def lingering(self) -> bool:
-        """Whether one end is done sending, and the other's last answers are waited for."""
-        return self._lingering or self._to_port.at_end
+        """Whether the session is about to end: one end is done, and what it sent may still be on its way."""
+        user = self._ends[_other(self._port)]
+        over = self._end is not None or self._lingering or self._to_port.at_end
+        return over or user._hung_up(half=True)
 
     def hurry(self) -> None:
         """Don't linger: somebody else waits."""
@@ -154,9 +159,13 @@ class Bridge:
                         tasks.start_soon(self._watch, self.line)
             assert self._end is not None
             with anyio.move_on_after(HOOK_TIMEOUT):
-                end = self._end
-                await self._all_hooks(lambda hook: hook.closed(end))
+                await self._tell_end(self._end)
             return self._end
+        except anyio.get_cancelled_exc_class():
+            if not self._end_told:
+                with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                    await self._tell_end(BridgeEnd("hook", "it was cancelled", None, self.stats))
+            raise
         finally:
             await self._close()
 
@@ -177,13 +186,18 @@ class Bridge:
     async def _notice_hang_up(self) -> None:
         """End the session when the user's end has gone while the port takes nothing.
 
-        Nobody reads from that end then, so nobody else would hear of it.
+        Nobody reads from that end then, so nobody else would hear of it. If it was reset, that is enough;
+        if it merely said that it is done, only when somebody else waits.
         """
         side = _other(self._port)
+        user = self._ends[side]
         while True:
             moved = self._to_port.moved
-            await anyio.sleep(HANG_UP_CHECK)
-            if self._to_port.moved == moved and self._ends[side]._hung_up():
+            with anyio.move_on_after(HANG_UP_CHECK):
+                await self._hurried.wait()
+            if waited_for := self._hurried.is_set():
+                await anyio.sleep(PROGRESS_CHECK)
+            if self._to_port.moved == moved and user._hung_up(half=waited_for):
                 self._finish(self._ended(side, anyio.BrokenResourceError("it hung up")))
 
     async def _first_data(self) -> None:
@@ -267,7 +281,7 @@ class Bridge:
                 for data in taps:
                     changed = data(direction, view)
                     if changed is not None:
-                        view = changed
+                        view = memoryview(changed)
             except Exception as error:
                 logger.exception("a hook failed on the data, and ends the session")
                 self._finish(BridgeEnd("hook", "a hook failed", error, self.stats))
@@ -365,18 +379,27 @@ class Bridge:
                 for index, hook in enumerate(self.hooks):
                     if hook.deadline is not None and hook.deadline <= anyio.current_time():
                         hook.deadline = None
-                        await self._guarded(hook, hook.timeout(self._forward(index + 1)))
+                        await self._guarded(hook, partial(_time_out, self._forward(index + 1)))
+
+    async def _tell_end(self, end: BridgeEnd) -> None:
+        self._end_told = True
+        await self._all_hooks(lambda hook: hook.closed(end))
 
     async def _all_hooks(self, step: Callable[[Hook], Awaitable[None]]) -> None:
         for hook in self.hooks:
-            await self._guarded(hook, step(hook))
+            await self._guarded(hook, step)
+        self._deadline_moved.set()
 
-    async def _guarded(self, hook: Hook, step: Awaitable[None]) -> None:
+    async def _guarded(self, hook: Hook, step: Callable[[Hook], Awaitable[None]]) -> None:
         """Run a step of a hook's; its failure is its own."""
         try:
-            await step
+            await step(hook)
         except Exception:
             logger.exception("the hook %s failed", type(hook).__name__)
+
+
+def _time_out(forward: Forward, hook: Hook) -> Awaitable[None]:
+    return hook.timeout(forward)
 
 
 def _hear(event: LineEvent, hook: Hook) -> Awaitable[None]:

@@ -44,7 +44,9 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
 
 async def run(options: argparse.Namespace) -> int:
     """Open the port, play the sequence, close it."""
-    sequence = options.sequence or ("esp-bootloader" if options.bootloader else "esp-reset")
+    sequence = options.sequence
+    if sequence is None:
+        sequence = "esp-bootloader" if options.bootloader else "esp-reset"
     try:
         resets.parse_sequence(sequence)
     except ValueError as error:

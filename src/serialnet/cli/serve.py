@@ -110,7 +110,8 @@ async def run(options: argparse.Namespace) -> int:
                     print(f"listening on {url}")
                 for command in client_commands(server.urls):
                     print(f"  {command}")
-                sys.stdout.flush()
+                if sys.stdout is not None:  # closed, as daemons have it
+                    sys.stdout.flush()
                 await server.wait()
     return 0
 

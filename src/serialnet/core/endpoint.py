@@ -54,7 +54,7 @@ class Endpoint:
         shown = _without_secrets(text)
         if any(ord(character) < 32 for character in text):
             raise EndpointError(f"a URL has no control characters: {shown!r}")
-        if re.fullmatch(r":\d+", text):
+        if re.fullmatch(r":\d+(\?.*)?", text):
             text = f"rfc2217://127.0.0.1{text}"
         device, _, query = text.partition("?")
         if device.startswith("/") or _COM.fullmatch(device):

@@ -130,8 +130,11 @@ class Transport(anyio.abc.ByteStream):
     async def aclose(self) -> None:
         """Close the transport; once only counts. What waits on it raises ``ClosedResourceError``."""
 
-    def _hung_up(self) -> bool:
-        """Whether the other end is gone, without reading; a bridge asks when it cannot read on."""
+    def _hung_up(self, *, half: bool = False) -> bool:
+        """Whether the other end is gone, without reading; a bridge asks when it cannot read on.
+
+        :param half: whether it counts, too, that it will send no more
+        """
         return False
 
 

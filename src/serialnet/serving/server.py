@@ -28,7 +28,7 @@ logger: logging.Logger = logging.getLogger("serialnet.server")
 # A client that has closed its connection may be noticed a moment after the next one is there.
 GRACE = 0.1
 # How long a session that is ending may keep the next client waiting.
-HANDOVER = 10.0
+HANDOVER = 20.0
 MOST_WAITING = 8
 MOST_EVENTS = 64
 LOOPBACK_ONLY = Access()
@@ -147,6 +147,8 @@ class Server:
                 self._refuse(name, reason)
             else:
                 await self._converse(client, name)
+        except Exception:
+            logger.exception("the session of %s failed", name)
         finally:
             await anyio.aclose_forcefully(client)
 

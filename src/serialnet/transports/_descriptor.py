@@ -80,11 +80,12 @@ class DescriptorTransport(Transport, abstract=True):
                     return n
 
     @override
-    def _hung_up(self) -> bool:
+    def _hung_up(self, *, half: bool = False) -> bool:
         if self._closed or not hasattr(select, "poll"):
             return self._closed
         poll = select.poll()
-        poll.register(self._descriptor, 0)  # POLLHUP and POLLERR come unasked
+        # POLLHUP and POLLERR come unasked; POLLRDHUP is Linux's.
+        poll.register(self._descriptor, getattr(select, "POLLRDHUP", 0) if half else 0)
         return bool(poll.poll(0))
 
     def _check_open(self) -> None:

@@ -18,6 +18,8 @@ __all__ = ["Look", "Watches"]
 
 #: Seconds between two looks.
 INTERVAL = 0.02
+#: Events that a slow watcher may leave waiting before they are merged.
+MOST_EVENTS = 64
 
 Look: TypeAlias = Callable[[], Awaitable[tuple[Inputs, LineErrors]]]
 """Reads the modem status lines and the errors counted so far.
@@ -95,7 +97,11 @@ class _Watch(AsyncIterator[LineEvent]):
             self._events.append(InputsChanged(inputs, inputs))
             return
         if inputs != before[0]:
-            self._events.append(InputsChanged(before[0], inputs))
+            last = self._events[-1] if len(self._events) >= MOST_EVENTS else None
+            if isinstance(last, InputsChanged):
+                self._events[-1] = InputsChanged(last.before, inputs)
+            else:
+                self._events.append(InputsChanged(before[0], inputs))
         new = errors - before[1]
         if new != LineErrors():
             self._events.append(new)

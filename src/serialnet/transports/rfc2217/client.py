@@ -118,6 +118,7 @@ class RFC2217Transport(SessionStream):
         with self._receiving, memoryview(buffer).cast("B") as view:
             if not view:
                 raise ValueError("the buffer must have room for one byte at least")
+            self._check_open()
             await self._until(lambda: bool(self.received))
             n = min(len(view), len(self.received))
             view[:n] = self.received[:n]
@@ -196,12 +197,15 @@ class RFC2217Line(Line):
 
     @asynccontextmanager
     async def _events(self) -> AsyncIterator[AsyncIterator[LineEvent]]:
-        inputs = await self.get_inputs()
-        self._session.watch_errors()
-        await self._transport.flush()
-        events: deque[LineEvent] = deque([InputsChanged(inputs, inputs)])
+        events: deque[LineEvent] = deque()
         self._transport.watchers.append(events)
         try:
+            self._session.watch_errors()
+            inputs = await self.get_inputs()
+            # What changed meanwhile is in there already.
+            others = [event for event in events if not isinstance(event, InputsChanged)]
+            events.clear()
+            events.extend([InputsChanged(inputs, inputs), *others])
             yield _Events(self._transport, events)
         finally:
             self._transport.watchers.remove(events)

@@ -35,6 +35,7 @@ class RFC2217Session(SessionStream, AskingTransport):
         with self._receiving, memoryview(buffer).cast("B") as view:
             if not view:
                 raise ValueError("the buffer must have room for one byte at least")
+            self._check_open()
             await self._until(self._has_event)
             if self._request is not None:
                 request, self._request = self._request, None

@@ -150,10 +150,16 @@ class SessionStream(Transport, abstract=True):
         if not self._unsent:
             await wait()
             return
+        failure: Exception | None = None  # out of the task group's wrapping
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._try_flush)
-            await wait()
+            try:
+                await wait()
+            except Exception as error:  # noqa: BLE001  # raised below
+                failure = error
             tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     async def _try_flush(self) -> None:
         # Whoever receives hears of it, too, if the connection is broken.
@@ -203,8 +209,8 @@ class SessionStream(Transport, abstract=True):
             raise anyio.ClosedResourceError
 
     @override
-    def _hung_up(self) -> bool:
-        return self._over._hung_up()
+    def _hung_up(self, *, half: bool = False) -> bool:
+        return self._over._hung_up(half=half)
 
     @property
     @override
