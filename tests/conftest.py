@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,3 +21,18 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run every async test on asyncio and on trio."""
     backend: str = request.param
     return backend
+
+
+SHIM = Path(__file__).with_name("shim") / "modem_lines.c"
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Compile the shim that gives PTYs modem lines; preload it into what shall have them."""
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs Linux and a C compiler (cc)")
+    library = tmp_path_factory.mktemp("shim") / "modem_lines.so"
+    options = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([compiler, *options, "-o", library, SHIM, "-ldl"], check=True)
+    return str(library)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -21,8 +20,6 @@ from serialnet.chips import Board, Mode
 from serialnet.testing.pty import SimulatedPort, host_board
 from serialnet.values.events import InputsChanged, LineErrors
 from serialnet.values.settings import Inputs, LineSettings, Outputs, Parity, StopBits
-
-SHIM = Path(__file__).parents[1] / "shim" / "modem_lines.c"
 
 CLIENT = """
 import sys, anyio, fcntl, struct, termios
@@ -47,18 +44,6 @@ def tell(value):
 def hear():
     return anyio.to_thread.run_sync(sys.stdin.readline)
 """
-
-
-@pytest.fixture(scope="session")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Compile the shim that gives PTYs modem lines; preload it into what shall have them."""
-    compiler = shutil.which("cc")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("needs Linux and a C compiler (cc)")
-    library = tmp_path_factory.mktemp("shim") / "modem_lines.so"
-    options = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run([compiler, *options, "-o", library, SHIM, "-ldl"], check=True)
-    return str(library)
 
 
 class RecordingBoard(Board):
