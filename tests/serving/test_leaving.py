@@ -71,14 +71,11 @@ async def test_the_end_of_the_server_leaves_no_board_in_reset() -> None:
 
 async def test_what_is_played_when_a_client_leaves_is_played_when_the_server_ends() -> None:
     board = Board()
-    async with (
-        serialnet.serve(
-            SimulatedTransport(board), "tcp://127.0.0.1:0", hooks=[OnDisconnect("esp-reset")]
-        ) as server,
-        server.events() as events,
-    ):
+    hook = OnDisconnect("esp-reset")
+    async with serialnet.serve(SimulatedTransport(board), "tcp://127.0.0.1:0", hooks=[hook]) as server:
         client = await serialnet.connect(server.urls[0])
-        await anext(events)
+        await client.send(b"x")
+        assert await client.receive() == b"x"  # the session is on
     await client.aclose()
     assert board.mode is Mode.RESET or board.boots == [Mode.APPLICATION]
 
@@ -134,3 +131,18 @@ async def test_a_mistake_in_a_hook_does_not_end_the_server(
                     with anyio.fail_after(10):
                         assert isinstance(await anext(events), serialnet.ClientLeft)
                     assert server.stats.sessions == sessions
+
+
+async def test_both_lines_off_at_once_is_no_reset() -> None:
+    board = Board()
+    port = SimulatedTransport(board)
+    await port.line.set_outputs(dtr=True, rts=True)
+    async with serialnet.serve(port, "rfc2217://127.0.0.1:0") as server:
+        client = await serialnet.connect(server.urls[0])
+        assert client.line is not None
+        for on in (True, False, True, False):
+            await client.line.set_outputs(dtr=on, rts=on)
+        assert (board.outputs.dtr, board.outputs.rts) == (False, False)
+        await client.aclose()
+    assert board.boots == []
+    assert board.mode is Mode.APPLICATION

@@ -12,9 +12,12 @@ from ..negotiation import Side
 from ..telnet import BINARY, COM_PORT, ECHO, SGA
 from .codes import (
     BAUDRATE,
+    BREAK,
     CONTROL_TOPICS,
+    DTR,
     INBOUND_FLOW,
     OUTPUT_TOPICS,
+    RTS,
     SERVER,
     SETTING_TOPICS,
     TOPICS,
@@ -166,11 +169,15 @@ class ComPortClient(Session[ClientEvent]):
     def set_outputs(
         self, *, dtr: bool | None = None, rts: bool | None = None, brk: bool | None = None
     ) -> list[Ask]:
-        """Drive the outputs that are named, by commands that stand side by side."""
+        """Drive the outputs that are named, by commands that stand side by side.
+
+        When both DTR and RTS go off, RTS goes first: between the two, RTS alone would reset an ESP32.
+        """
         wanted = {"dtr": dtr, "rts": rts, "brk": brk}
+        both_off = dtr is False and rts is False
         return self._set(
             (topic, topic.encode(wanted[topic.name]))
-            for topic in OUTPUT_TOPICS
+            for topic in ((RTS, DTR, BREAK) if both_off else OUTPUT_TOPICS)
             if wanted[topic.name] is not None
         )
 
