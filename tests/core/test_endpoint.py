@@ -32,6 +32,11 @@ from serialnet import Endpoint, EndpointError
         ("loop:", Endpoint(("loop",))),
         ("loop://", Endpoint(("loop",))),
         ("sim://esp32?pace", Endpoint(("sim",), "esp32", options={"pace": ""})),
+        ("exec:cat -u 'a b'?x#y", Endpoint(("exec",), path="cat -u 'a b'?x#y")),
+        ("rfc2217+exec:ssh pi x", Endpoint(("rfc2217", "exec"), path="ssh pi x")),
+        ("pyserial:spy:///dev/x?file=y", Endpoint(("pyserial",), path="spy:///dev/x?file=y")),
+        ("listen:tcp://h:1", Endpoint(("tcp",), "h", 1, listens=True)),
+        ("Listen::4000", Endpoint(("rfc2217", "tcp"), "127.0.0.1", 4000, listens=True)),
         ("x://h/a%20b?k=a%26b+c&K=", Endpoint(("x",), "h", None, "/a b", {"k": "a&b+c", "K": ""})),
     ],
 )
@@ -67,6 +72,7 @@ def test_parsing(url: str, expected: Endpoint) -> None:
         ("tcp://host\n:1", "no control characters"),
         ("+tcp://host:1", "neither"),
         ("tcp+://host:1", "neither"),
+        ("listen:", "expected a URL or a device"),
     ],
 )
 def test_what_cannot_be_parsed(url: str, message: str) -> None:
@@ -84,6 +90,11 @@ def test_what_cannot_be_parsed(url: str, message: str) -> None:
         "loop:",
         "loop:?baudrate=9600",
         "sim://esp32",
+        "exec:cat -u",
+        "rfc2217+exec:ssh pi serialnet serve",
+        "pyserial:loop://?logging=debug",
+        "listen:rfc2217://host:4000",
+        "listen:exec:cat",
     ],
 )
 def test_it_is_written_as_it_is_read(url: str) -> None:
@@ -119,6 +130,8 @@ def test_secrets_are_not_shown(name: str) -> None:
         "host:4000?token=hunter2",
         "nonsense?token=hunter2",
         "tcp://user:hunter2@host:4000",
+        "listen:tcp://user:hunter2@host:4000",
+        "listen:host:1?token=hunter2",
     ],
 )
 def test_secrets_are_not_shown_in_errors(url: str) -> None:

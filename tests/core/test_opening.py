@@ -229,3 +229,9 @@ def test_checking_opens_nothing(base: Base) -> None:
     with pytest.raises(EndpointError):
         check("base:?size=x")
     assert not base.opened
+
+
+@pytest.mark.parametrize("open_", [serialnet.connect, serialnet.listen])
+async def test_what_listens_is_for_links(open_: Any) -> None:
+    with pytest.raises(EndpointError, match="'listen:' stands only before an end of a link"):
+        await open_("listen:tcp://127.0.0.1:0")

@@ -15,6 +15,8 @@ __all__ = ["Endpoint"]
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9.-]*(?:\+[A-Za-z][A-Za-z0-9.-]*)*):(.*)", re.DOTALL)
 _COM = re.compile(r"(?:\\\\\.\\)?COM\d+", re.IGNORECASE)
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[^\]]+)?\]|[^:/?#\[\]@]+):(\d+)")
+# What follows these is not ours to read: another library's URL, a command.
+_OPAQUE = frozenset({"pyserial", "exec"})
 # Options whose values are for nobody's eyes.
 _SECRETS = frozenset({"token", "password", "secret"})
 
@@ -26,8 +28,9 @@ class Endpoint:
     :param schemes: the layers and the stream below them, outermost first: ``("rfc2217", "tcp")``
     :param host: the host as written, without the brackets of an IPv6 address; may be empty
     :param port: the TCP port, or ``None``
-    :param path: what follows the host, percent-decoded
+    :param path: what follows the host, percent-decoded; after ``exec:`` and ``pyserial:`` all, as it stands
     :param options: the query, in its order; an option without a value has ``""``
+    :param listens: whether it was written ``listen:URL``: an end of a link that waits for its peer
     """
 
     schemes: tuple[str, ...]
@@ -35,10 +38,11 @@ class Endpoint:
     port: int | None = None
     path: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    listens: bool = False
 
     @classmethod
     def parse(cls, url: str | Endpoint) -> Endpoint:
-        """Parse a URL, a device path (``/dev/ttyUSB0``, ``COM41``) or ``:4000``.
+        """Parse a URL, a device path (``/dev/ttyUSB0``, ``COM41``) or ``:4000``, perhaps behind ``listen:``.
 
         Nothing is opened, and no transport is looked up.
 
@@ -54,6 +58,9 @@ class Endpoint:
         shown = _without_secrets(text)
         if any(ord(character) < 32 for character in text):
             raise EndpointError(f"a URL has no control characters: {shown!r}")
+        prefix, colon, rest = text.partition(":")
+        if colon and prefix.lower() == "listen":
+            return replace(cls.parse(rest), listens=True)
         if re.fullmatch(r":\d+(\?.*)?", text):
             text = f"rfc2217://127.0.0.1{text}"
         device, _, query = text.partition("?")
@@ -65,6 +72,8 @@ class Endpoint:
         if re.fullmatch(r"\d+", match[2]) or re.fullmatch(r"[A-Za-z]:\\.*", text):
             raise EndpointError(f"{shown!r} has no scheme{_suggestion(shown)}")
         schemes = tuple(match[1].lower().split("+"))
+        if schemes[-1] in _OPAQUE:
+            return cls(schemes, path=match[2])
         if schemes == ("rfc2217",):
             schemes = ("rfc2217", "tcp")  # the one layer that has a stream of its own
         return _parse_rest(schemes, match[2], shown)
@@ -86,6 +95,9 @@ class Endpoint:
         return host if self.port is None else f"{host}:{self.port}"
 
     def __str__(self) -> str:
+        prefix = "listen:" if self.listens else ""
+        if self.schemes[-1] in _OPAQUE:
+            return f"{prefix}{self.scheme}:{_without_secrets(self.path)}"
         scheme = "rfc2217" if self.schemes == ("rfc2217", "tcp") else self.scheme
         query = "&".join(
             f"{name}={'***' if name in _SECRETS else value}" if value else name
@@ -94,7 +106,7 @@ class Endpoint:
         stem = self.path if scheme == "serial" else f"{scheme}://{self.netloc}{self.path}"
         if not (self.netloc or self.path):
             stem = f"{scheme}:"
-        return f"{stem}?{query}" if query else stem
+        return f"{prefix}{stem}?{query}" if query else f"{prefix}{stem}"
 
     def __repr__(self) -> str:
         return f"Endpoint({str(self)!r})"

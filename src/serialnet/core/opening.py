@@ -118,6 +118,8 @@ def check(url: str | Endpoint, **options: object) -> Endpoint:
 
 def _resolve(endpoint: Endpoint, options: dict[str, object]) -> list[tuple[TransportFactory, Any]]:
     """Find what carries each scheme, outermost first, and give each the options that are its own."""
+    if endpoint.listens:
+        raise EndpointError(f"'{endpoint}': 'listen:' stands only before an end of a link")
     factories = [find_factory(scheme) for scheme in endpoint.schemes]
     for scheme, factory in zip(endpoint.schemes[:-1], factories[:-1], strict=True):
         if not factory.layer:
