@@ -89,21 +89,24 @@ async def test_settings_are_refused_and_what_follows_still_works() -> None:
     assert port.story == [Outputs(rts=True), b"stuckmore", SETTINGS, "drain"]
 
 
-async def test_settings_wait_for_a_device_that_moves_again() -> None:
-    asker, port = FakeAsker(b"stuck", SetOutputs(dtr=True), Configure(SETTINGS), b"new"), FakePort(room=0)
+async def test_settings_wait_for_a_device_that_moves_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asker, port = FakeAsker(b"stuck", SetOutputs(dtr=True)), FakePort(room=0)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(Session(asker, port).run)
         await asker.until(lambda: asker.answers)
-        for _ in b"stuck":
+        monkeypatch.setattr(asking, "STALLED_AFTER", 1.0)
+        asker.add(Configure(SETTINGS), b"new")
+        for _ in b"stuck":  # slower than all at once, faster than a stall, with room for a busy machine
+            await anyio.sleep(0.25)
             port.take(1)
-            await anyio.sleep(0.01)  # slower than all at once, faster than a stall
         await asker.until(lambda: len(asker.answers) == 2)
         port.take()
         asker.end()
     assert port.story == [Outputs(dtr=True), b"stuck", SETTINGS, b"new", "drain"]
 
 
-async def test_a_slow_device_is_not_a_stuck_one() -> None:
+async def test_a_slow_device_is_not_a_stuck_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "STALLED_AFTER", 1.0)
     data = random.Random(1).randbytes(24)
     script: list[bytes | LineRequest] = [
         data[:8],
@@ -117,7 +120,7 @@ async def test_a_slow_device_is_not_a_stuck_one() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(Session(asker, port).run)
         for _ in range(12):
-            await anyio.sleep(0.01)
+            await anyio.sleep(0.1)
             port.take(2)
     assert port.story == [data[:8], Outputs(dtr=True), data[8:16], Purge.RECEIVED, data[16:], "drain"]
 
