@@ -1,4 +1,4 @@
-"""What transports on a non-blocking descriptor share: readiness, busy guards, closing."""
+"""What transports on non-blocking descriptors share: readiness, busy guards, closing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ class DescriptorTransport(Transport, abstract=True):
 
     Nothing awaits between the system call that moved bytes and the return, so a cancelled receive has
     lost nothing and a cancelled ``send_some`` has sent nothing.
+
+    :param descriptor: reads, and writes if there is no other for that
+    :param write_descriptor: writes: of the two pipes to a process, the other
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, write_descriptor: int | None = None) -> None:
         self._descriptor = descriptor
+        self._write_descriptor = descriptor if write_descriptor is None else write_descriptor
         self._closed = False
         self._receiving = anyio.ResourceGuard("receiving from")
         self._sending = anyio.ResourceGuard("sending to")
@@ -70,7 +74,7 @@ class DescriptorTransport(Transport, abstract=True):
                 try:
                     n = self._write(view)
                 except BlockingIOError:
-                    await anyio.wait_writable(self._descriptor)
+                    await anyio.wait_writable(self._write_descriptor)
                     waited = True
                 except OSError as error:
                     raise anyio.BrokenResourceError(f"sending failed: {error}") from error
@@ -84,8 +88,11 @@ class DescriptorTransport(Transport, abstract=True):
         if self._closed or not hasattr(select, "poll"):
             return self._closed
         poll = select.poll()
-        # POLLHUP and POLLERR come unasked; POLLRDHUP is Linux's.
-        poll.register(self._descriptor, getattr(select, "POLLRDHUP", 0) if half else 0)
+        # POLLHUP and POLLERR come unasked; POLLRDHUP is Linux's. A pipe to read from hangs up when no more
+        # will come, a pipe to write to when nobody reads it any more.
+        poll.register(self._write_descriptor, 0)
+        if half:
+            poll.register(self._descriptor, getattr(select, "POLLRDHUP", 0))
         return bool(poll.poll(0))
 
     def _check_open(self) -> None:
