@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import resets
 from ..core.errors import EndpointError
 from ..core.opening import connect
+from ._options import SEQUENCES_HELP
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 EPILOG = f"""\
-SEQUENCE is one of {", ".join(resets.SEQUENCES)},
-or a sequence in esptool's mini-language: D0|R1|W0.1|D1|R0|W0.05|D0
-
+{SEQUENCES_HELP}
 examples:
   serialnet reset /dev/ttyUSB0
   serialnet reset :4000 --bootloader

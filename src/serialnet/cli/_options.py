@@ -1,0 +1,109 @@
+"""What the commands that join a port and its users share: options, signals, what is said at the start."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import anyio
+
+from ..bridge import Hook
+from ..core.errors import EndpointError
+from ..hooks import OnConnect, OnDisconnect, OnFirstData
+from ..resets import SEQUENCES
+from ..serving import Access
+
+__all__ = [
+    "SEQUENCES_HELP",
+    "access_from",
+    "add_access_options",
+    "add_hook_options",
+    "announce",
+    "hooks_from",
+    "until_interrupted",
+]
+
+SEQUENCES_HELP = f"""\
+SEQUENCE is one of {", ".join(SEQUENCES)},
+or a sequence in esptool's mini-language: D0|R1|W0.1|D1|R0|W0.05|D0
+"""
+
+
+def add_hook_options(parser: argparse.ArgumentParser) -> None:
+    """Add what happens on the line when a client comes and goes; :func:`hooks_from` makes the hooks."""
+    for name, help_ in (
+        ("--on-connect", "play this when a client comes, for clients that carry no lines"),
+        ("--on-first-data", "play this when a client's first bytes come"),
+        ("--on-disconnect", "play this when the client has gone"),
+    ):
+        parser.add_argument(name, metavar="SEQUENCE", help=help_)
+    parser.add_argument(
+        "--no-auto-reset",
+        dest="auto_reset",
+        action="store_false",
+        help="pass each change of DTR and RTS on as it comes; stock esptool cannot reset a board then",
+    )
+
+
+def hooks_from(options: argparse.Namespace) -> list[Hook]:
+    """Make the hooks that were asked for; ``options.auto_reset`` says whether that one is wanted, too."""
+    hooks: list[Hook] = []
+    try:
+        for sequence, hook in (
+            (options.on_connect, OnConnect),
+            (options.on_first_data, OnFirstData),
+            (options.on_disconnect, OnDisconnect),
+        ):
+            if sequence is not None:
+                hooks.append(hook(sequence))
+    except ValueError as error:
+        raise EndpointError(str(error)) from None
+    return hooks
+
+
+def add_access_options(parser: argparse.ArgumentParser) -> None:
+    """Add who may connect from beyond this machine; :func:`access_from` has the answer."""
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="a network that may connect; repeatable",
+    )
+    parser.add_argument("--insecure", action="store_true", help="anybody may connect")
+
+
+def access_from(options: argparse.Namespace) -> Access:
+    """Who may connect."""
+    return Access(options.allow, insecure=options.insecure)
+
+
+def announce(lines: Iterable[str], *, quiet_output: bool = False) -> None:
+    """Say something at the start, at once, to whoever reads our output through a pipe, too.
+
+    :param quiet_output: standard output carries data: say it on standard error
+    """
+    stream = sys.stderr if quiet_output else sys.stdout
+    if stream is not None:  # closed, as daemons have it
+        for line in lines:
+            print(line, file=stream)
+        stream.flush()
+
+
+@asynccontextmanager
+async def until_interrupted() -> AsyncIterator[None]:
+    """Leave the block, as if it were done, at SIGINT (Ctrl+C) or SIGTERM."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cancel_at_signal, signals, tasks.cancel_scope)
+            yield
+            tasks.cancel_scope.cancel()
+
+
+async def _cancel_at_signal(signals: AsyncIterator[signal.Signals], scope: anyio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+        return
