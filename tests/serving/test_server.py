@@ -15,7 +15,7 @@ import pytest
 import serialnet
 from serialnet import Access, EndpointError, OpenError, Outputs, Server, Transport, hooks
 from serialnet.bridge import bridge
-from serialnet.serving import server as server_module
+from serialnet.serving import _session as session_module
 from serialnet.transports import tcp
 
 from ..fake_ends import Entry, FakePort, cancelled_everywhere, descriptors
@@ -115,7 +115,7 @@ async def test_the_next_client_waits_while_the_port_drains(monkeypatch: pytest.M
     port = FakePort()
     drained = anyio.Event()
     port.fake_line.waits["drain"] = drained.wait
-    monkeypatch.setattr(server_module, "GRACE", 0)
+    monkeypatch.setattr(session_module, "GRACE", 0)
     async with serving(port) as server:
         first = await serialnet.connect(server.urls[0])
         await is_served(first, port, b"first")
@@ -128,7 +128,7 @@ async def test_the_next_client_waits_while_the_port_drains(monkeypatch: pytest.M
 
 
 async def test_a_third_client_does_not_wait_with_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "GRACE", 0.3)
+    monkeypatch.setattr(session_module, "GRACE", 0.3)
     port = FakePort()
     async with serving(port) as server:
         clients = [await serialnet.connect(server.urls[0]) for _ in range(5)]
@@ -270,7 +270,7 @@ async def test_nothing_that_clients_send_ends_it(chunk: int) -> None:
                 pass  # it may be refused: the one before may have left bytes behind
             await client.aclose()
         with anyio.fail_after(5):
-            await port.until(lambda: server._session is None)
+            await port.until(lambda: server._seat.session is None)
         async with serialnet.connect(urls[1]) as client:
             await is_served(client, port, b"still there")
 

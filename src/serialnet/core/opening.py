@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import anyio
 from anyio.abc import AsyncResource
@@ -16,7 +16,7 @@ from .options import parse_options
 from .registry import TransportFactory, find_factory
 from .transport import Listener, Transport
 
-__all__ = ["Opening", "check", "connect", "listen"]
+__all__ = ["Opening", "asks", "check", "connect", "listen"]
 
 R = TypeVar("R", bound=AsyncResource)
 
@@ -114,6 +114,11 @@ def check(url: str | Endpoint, **options: object) -> Endpoint:
     endpoint = Endpoint.parse(url)
     _resolve(endpoint, options)
     return endpoint
+
+
+def asks(endpoint: Endpoint, how: Literal["connect", "listen"]) -> bool:
+    """Whether what opening this gives is known to ask for line changes: its factory says so in ``asks``."""
+    return how == getattr(find_factory(endpoint.schemes[0]), "asks", None)
 
 
 def _resolve(endpoint: Endpoint, options: dict[str, object]) -> list[tuple[TransportFactory, Any]]:

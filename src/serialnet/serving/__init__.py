@@ -1,6 +1,7 @@
-"""Serving: ports on listeners, and who may use them."""
+"""Serving: ports on listeners, links between endpoints, and who may use them."""
 
 from .access import Access
+from .link import ClientWaiting, Link, LinkEvent, LinkStats, SessionEnded, SessionStarted, link
 from .server import ClientConnected, ClientLeft, ClientRefused, Server, ServerEvent, ServerStats, serve
 
 __all__ = [
@@ -8,8 +9,15 @@ __all__ = [
     "ClientConnected",
     "ClientLeft",
     "ClientRefused",
+    "ClientWaiting",
+    "Link",
+    "LinkEvent",
+    "LinkStats",
     "Server",
     "ServerEvent",
     "ServerStats",
+    "SessionEnded",
+    "SessionStarted",
+    "link",
     "serve",
 ]

@@ -13,7 +13,7 @@ import anyio
 from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError
 
-__all__ = ["Access"]
+__all__ = ["LOOPBACK_ONLY", "Access"]
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -65,6 +65,9 @@ class Access:
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         return address.is_loopback or any(address in network for network in self.allow)
+
+
+LOOPBACK_ONLY = Access()
 
 
 async def _is_loopback(host: str) -> bool:

@@ -1,0 +1,84 @@
+"""``serialnet link``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..core.endpoint import Endpoint
+from ..serving import link as keep_joined
+from ._options import (
+    SEQUENCES_HELP,
+    access_from,
+    add_access_options,
+    add_hook_options,
+    announce,
+    hooks_from,
+    until_interrupted,
+)
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+__all__ = ["add_parser"]
+
+EPILOG = f"""\
+An end is a device or a URL, which is opened, or listen:URL, where clients come in:
+  one listens    the other end is opened anew for each client
+  both listen    two clients are joined, whichever comes first
+  none listens   both are opened, for one session
+
+{SEQUENCES_HELP}
+examples:
+  serialnet link listen:tcp://127.0.0.1:4001 /dev/ttyUSB0
+      the device is open only while a client is there
+  serialnet link listen:tcp://0.0.0.0:4001 listen:tcp://0.0.0.0:4002 --allow 192.168.0.0/16
+      a relay, where two meet who cannot listen themselves
+  serialnet link tcp://relay:4001 /dev/ttyUSB0
+      bring a device to it
+"""
+
+
+def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "link",
+        parents=[common],
+        help="join any two ends: devices, URLs, and places where clients come in",
+        description="Join two ends, and keep them joined.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("a", metavar="A", help="one end: a device, a URL, or listen:URL")
+    parser.add_argument("b", metavar="B", help="the other")
+    parser.add_argument("--once", action="store_true", help="end after one session")
+    add_hook_options(parser)
+    add_access_options(parser)
+    parser.set_defaults(run=run)
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Link until interrupted, or until it ends of its own accord."""
+    ends = {"a": Endpoint.parse(options.a), "b": Endpoint.parse(options.b)}
+    async with (
+        until_interrupted(),
+        keep_joined(
+            *ends.values(),
+            hooks=hooks_from(options),
+            access=access_from(options),
+            once=options.once,
+            auto_reset=options.auto_reset,
+        ) as link,
+    ):
+        announce(
+            (f"listening on {url}" for url in link.urls),
+            quiet_output=any(end.schemes[-1] == "stdio" for end in ends.values()),
+        )
+        end = await link.wait()
+        if options.once and end.error is None:
+            return 0
+        whose = f"{ends[end.by]}: " if end.by in ends else ""
+        print(f"serialnet: {whose}{end}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,63 @@
+"""A session that runs, and the one place that sessions have where only one can run."""
+
+from __future__ import annotations
+
+import anyio
+
+from ..bridge import Bridge
+
+__all__ = ["Seat", "Session"]
+
+# A client that has closed its connection may be noticed a moment after the next one is there.
+GRACE = 0.1
+# How long a session that is ending may keep the next client waiting.
+HANDOVER = 20.0
+MOST_WAITING = 8
+
+
+class Session:
+    """A bridge that runs.
+
+    :param name: whose it is
+    """
+
+    def __init__(self, name: str, bridge: Bridge) -> None:
+        self.name = name
+        self.bridge = bridge
+        self.over: anyio.Event = anyio.Event()
+
+    async def is_ending(self) -> bool:
+        """Wait for its end, unless it goes on: then return false."""
+        if not self.bridge.lingering:
+            with anyio.move_on_after(GRACE):
+                await self.over.wait()
+        if self.bridge.lingering:
+            self.bridge.hurry()
+            await self.over.wait()
+        return self.over.is_set()
+
+
+class Seat:
+    """Who has the one place, and how long the next waits for it."""
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self._waiting = 0
+
+    async def taken(self) -> Session | None:
+        """The session that goes on; those that are ending are waited for, one after the other."""
+        if self._waiting < MOST_WAITING:
+            self._waiting += 1
+            try:
+                with anyio.move_on_after(HANDOVER):
+                    while self.session is not None and await self.session.is_ending():
+                        pass
+            finally:
+                self._waiting -= 1
+        return self.session
+
+    def leave(self, session: Session) -> None:
+        """Say that a session is over."""
+        if self.session is session:
+            self.session = None
+        session.over.set()

@@ -1,0 +1,302 @@
+"""``link``: two endpoints kept joined, each of which is dialled or listens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeAlias
+
+import anyio
+from typing_extensions import override
+
+from ..bridge import Bridge, BridgeEnd, Hook
+from ..bridge.bridge import Side
+from ..bridge.hook import HookFactory
+from ..core.endpoint import Endpoint
+from ..core.errors import BridgeError, EndpointError, PortBusyError
+from ..core.opening import asks, check, connect, listen
+from ..core.transport import AskingTransport, Listener, Transport
+from ..hooks import AutoReset
+from ._reception import ClientRefused, Reception, Stats, one_error_alone
+from ._session import Seat, Session
+from .access import LOOPBACK_ONLY, Access
+
+__all__ = ["ClientWaiting", "Link", "LinkEvent", "LinkStats", "SessionEnded", "SessionStarted", "link"]
+
+logger: logging.Logger = logging.getLogger("serialnet.link")
+
+MOST_SESSIONS = 1024
+
+
+@dataclass(slots=True)
+class LinkStats(Stats):
+    """What a link has done so far."""
+
+    bytes_a_to_b: int = 0
+    bytes_b_to_a: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientWaiting:
+    """A client waits for one at the other end."""
+
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """Two ends are joined: clients, or what was dialled."""
+
+    a: str
+    b: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """Two ends are joined no longer."""
+
+    a: str
+    b: str
+    end: BridgeEnd
+
+
+LinkEvent: TypeAlias = ClientWaiting | ClientRefused | SessionStarted | SessionEnded
+
+
+class _End(NamedTuple):
+    """One end of a session."""
+
+    transport: Transport
+    name: str
+
+
+class _Waiting(NamedTuple):
+    """A client that waits for one at the other end."""
+
+    side: Side
+    end: _End
+    done: anyio.Event
+
+
+class Link(Reception[LinkEvent]):
+    """Two endpoints that are kept joined; :func:`link` makes it."""
+
+    def __init__(
+        self,
+        listeners: Mapping[Side, Listener],
+        dialled: Mapping[Side, Endpoint],
+        opened: Mapping[Side, _End],
+        *,
+        hooks: Sequence[Hook | HookFactory],
+        access: Access,
+        once: bool,
+        auto_reset: bool,
+    ) -> None:
+        self._totals = LinkStats()
+        super().__init__(list(listeners.values()), access, self._totals, logger)
+        self._sides = {id(listener): side for side, listener in listeners.items()}
+        self._dialled = dialled
+        self._opened = opened
+        self._hooks = hooks
+        self._once = once
+        self._auto_reset = auto_reset
+        self._sessions: set[Session] = set()
+        self._dialling = 0
+        self._waiting: _Waiting | None = None
+        self._seat = Seat()  # who came last; the only one, where only one can be
+        self._end: BridgeEnd | None = None
+        self._error: Exception | None = None
+
+    @property
+    def stats(self) -> LinkStats:
+        """What it has done so far, the sessions that run included."""
+        stats = replace(self._totals)
+        for session in self._sessions:
+            _add(stats, session)
+        return stats
+
+    async def wait(self) -> BridgeEnd:
+        """Wait for the end: that of the only session, or a dialled end that cannot be opened.
+
+        A link with an end that listens goes on for ever otherwise.
+
+        :return: how the only session ended (two dialled ends, or ``once``)
+        :raises OpenError: if an end could not be dialled, and no other session runs
+        :raises BridgeError: if the ends cannot be joined
+        """
+        await self._over.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._end is not None
+        return self._end
+
+    @override
+    async def _meanwhile(self) -> None:
+        if self._opened:
+            await self._join(self._opened)
+
+    @override
+    async def _client(self, client: Transport, name: str, listener: Listener) -> None:
+        side, end = self._sides[id(listener)], _End(client, name)
+        if self._dialled:
+            await self._dial_for(side, end)
+        else:
+            await self._pair(side, end)
+
+    # One end is dialled, once for each client of the other
+
+    async def _dial_for(self, side: Side, client: _End) -> None:
+        most = 1 if self._once else MOST_SESSIONS
+        if len(self._sessions) + self._dialling >= most:
+            self._refuse(client.name, f"there are {most} sessions, the most that there may be")
+            return
+        ((far_side, endpoint),) = self._dialled.items()
+        self._dialling += 1
+        try:
+            far: Transport | Exception = await self._dial(endpoint)
+        except Exception as error:  # noqa: BLE001  # it ends the link, or is told in the log
+            far = error
+        finally:
+            self._dialling -= 1
+        if isinstance(far, Transport):
+            await self._join({side: client, far_side: _End(far, str(endpoint))})
+        elif self._sessions or self._dialling:
+            self._refuse(client.name, str(far))
+        else:
+            self._fail(far)
+
+    async def _dial(self, endpoint: Endpoint) -> Transport:
+        while True:
+            try:
+                return await connect(endpoint)
+            except PortBusyError:
+                if self._seat.session is None or await self._seat.taken() is not None:
+                    raise
+
+    # Both ends listen: whoever comes first waits for one at the other end
+
+    async def _pair(self, side: Side, client: _End) -> None:
+        if session := await self._seat.taken():
+            self._refuse(client.name, f"{session.name} use the link")
+            return
+        waiting = self._waiting
+        if waiting is not None and waiting.end.transport._hung_up(half=True):
+            logger.info("%s has gone without having met anybody", waiting.end.name)
+            waiting.done.set()
+            waiting = None
+        if waiting is None:
+            await self._wait_for_partner(_Waiting(side, client, anyio.Event()))
+        elif waiting.side == side:
+            self._refuse(client.name, f"{waiting.end.name} waits there already")
+        else:
+            self._waiting = None
+            try:
+                await self._join({side: client, waiting.side: waiting.end})
+            finally:
+                waiting.done.set()
+
+    async def _wait_for_partner(self, waiting: _Waiting) -> None:
+        """Keep a client until its session is over; what it sends before waits in its transport."""
+        self._waiting = waiting
+        logger.info("%s waits for a partner", waiting.end.name)
+        self._tell(ClientWaiting(waiting.end.name))
+        await waiting.done.wait()
+
+    # Sessions
+
+    async def _join(self, ends: Mapping[Side, _End]) -> None:
+        a, b = ends["a"], ends["b"]
+        hooks = self._hooks
+        if self._auto_reset and any(isinstance(end.transport, AskingTransport) for end in ends.values()):
+            hooks = [*hooks, AutoReset]
+        try:
+            bridge = Bridge(a.transport, b.transport, hooks=hooks)
+        except BridgeError as error:
+            for transport in (a.transport, b.transport):
+                await anyio.aclose_forcefully(transport)
+            self._fail(error)
+            return
+        session = self._seat.session = Session(f"{a.name} and {b.name}", bridge)
+        self._sessions.add(session)
+        self._totals.sessions += 1
+        logger.info("%s are joined", session.name)
+        self._tell(SessionStarted(a.name, b.name))
+        try:
+            end = await bridge.run()
+        finally:
+            self._sessions.remove(session)
+            _add(self._totals, session)
+            self._seat.leave(session)
+        logger.info("%s part: %s", session.name, end)
+        self._tell(SessionEnded(a.name, b.name, end))
+        if self._once or not self._listeners:
+            self._end = end
+            self._over.set()
+
+    def _fail(self, error: Exception) -> None:
+        self._error = self._error or error
+        self._over.set()
+
+
+def _add(stats: LinkStats, session: Session) -> None:
+    stats.bytes_a_to_b += session.bridge.stats.bytes_a_to_b
+    stats.bytes_b_to_a += session.bridge.stats.bytes_b_to_a
+
+
+@asynccontextmanager
+async def link(
+    a: str | Endpoint,
+    b: str | Endpoint,
+    *,
+    hooks: Sequence[Hook | HookFactory] = (),
+    access: Access = LOOPBACK_ONLY,
+    once: bool = False,
+    auto_reset: bool = True,
+) -> AsyncIterator[Link]:
+    """Keep two endpoints joined: ``async with link("listen:tcp://127.0.0.1:4000", "loop:") as link: ...``.
+
+    An end that is written ``listen:URL`` takes clients in, again and again; another is dialled.
+
+    - One end listens: the other is dialled for each client, and as many sessions run beside each other (up
+      to 1024) as it allows. Who comes while it is busy is refused.
+    - Both listen: the first who comes waits for one at the other end, and what he sends meanwhile waits
+      with him. Two are joined at a time; a third is refused.
+    - None listens: both are dialled at once, for one session.
+
+    :param a: one end
+    :param b: the other
+    :param hooks: hooks, or factories of them, for each session; the first is the outermost
+    :param access: who may connect from beyond this machine
+    :param once: end after one session
+    :param auto_reset: let reset sequences through that arrive in slow steps
+        (:class:`serialnet.hooks.AutoReset`)
+    :raises EndpointError: if a URL cannot be used, or both ends ask for line changes, before anything is
+        opened
+    :raises OpenError: if an end cannot be opened
+    """
+    sides: tuple[Side, Side] = ("a", "b")
+    ends = {side: Endpoint.parse(url) for side, url in zip(sides, (a, b), strict=True)}
+    listening = {side: replace(end, listens=False) for side, end in ends.items() if end.listens}
+    dialled = {side: end for side, end in ends.items() if not end.listens}
+    for end in listening.values():
+        await access.check_listen(check(end))
+    for end in dialled.values():
+        check(end)
+    if all(asks(end, "listen" if end.listens else "connect") for end in ends.values()):
+        raise EndpointError(
+            f"'{ends['a']}' and '{ends['b']}' both ask for line changes, and neither can carry them out"
+        )
+    async with AsyncExitStack() as stack:
+        stack.enter_context(one_error_alone())
+        listeners = {side: await stack.enter_async_context(listen(end)) for side, end in listening.items()}
+        opened: dict[Side, _End] = {}
+        if not listeners:
+            for side, end in dialled.items():
+                opened[side] = _End(await stack.enter_async_context(connect(end)), str(end))
+        made = Link(listeners, dialled, opened, hooks=hooks, access=access, once=once, auto_reset=auto_reset)
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        tasks.start_soon(made.run)
+        yield made
+        tasks.cancel_scope.cancel()
