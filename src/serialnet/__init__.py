@@ -23,7 +23,8 @@ from .core.opening import Opening, connect, listen
 from .core.options import option
 from .core.registry import TransportFactory, register_transport
 from .core.transport import AskingTransport, Listener, Transport, TransportAttribute
-from .ports import PortInfo, ports
+from .port_watch import PortAdded, PortEvent, PortRemoved, watch_ports
+from .ports import PortHolder, PortInfo, PortSource, ports
 from .serving import (
     Access,
     ClientConnected,
@@ -84,8 +85,13 @@ __all__ = [
     "Opening",
     "Outputs",
     "Parity",
+    "PortAdded",
     "PortBusyError",
+    "PortEvent",
+    "PortHolder",
     "PortInfo",
+    "PortRemoved",
+    "PortSource",
     "Purge",
     "PurgeRequest",
     "Restored",
@@ -113,4 +119,5 @@ __all__ = [
     "register_transport",
     "resets",
     "serve",
+    "watch_ports",
 ]

@@ -8,7 +8,7 @@ from ..core.line import Line
 from ..core.options import option
 from ..values.settings import FlowControl, LineSettings, Parity, StopBits
 
-__all__ = ["LineOptions"]
+__all__ = ["LineOptions", "SerialOptions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +53,12 @@ class LineOptions:
         await line.configure(self.settings(line.settings))
         if self.dtr is not None or self.rts is not None:
             await line.set_outputs(dtr=self.dtr, rts=self.rts)
+
+
+@dataclass(frozen=True, slots=True)
+class SerialOptions(LineOptions):
+    """The options of a serial port. It is set to 115200 8N1 but for what is named; DTR and RTS are on."""
+
+    hupcl: bool = option(False, "drop DTR and RTS when the port is closed")
+    low_latency: bool = option(True, "ask the driver to pass each byte on at once")
+    exclusive: bool = option(True, "keep other programs from opening the port meanwhile")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import termios
 import threading
@@ -20,10 +19,11 @@ from ..core.errors import LineError, LineTimeoutError, LineUnsupportedError
 from ..core.line import Line
 from ..values.events import LineErrors, LineEvent
 from ..values.settings import Inputs, LineSettings, Outputs, Purge
+from ._failures import GONE, UNSUPPORTED, gone
 from ._polling import Watches
-from ._termios import UNSUPPORTED, Tty, inputs_of
+from ._termios import Tty, inputs_of
 
-__all__ = ["GONE", "SerialLine", "gone"]
+__all__ = ["SerialLine"]
 
 logger = logging.getLogger("serialnet.serial")
 
@@ -34,14 +34,6 @@ PATIENCE = 1.0
 #: Seconds between two looks at the unsent bytes.
 SHORTEST_NAP = 0.001
 LONGEST_NAP = 0.05
-
-# What every call says once the device was unplugged.
-GONE = frozenset({errno.EIO, errno.ENODEV, errno.ENXIO})
-
-
-def gone(error: OSError | None = None) -> anyio.BrokenResourceError:
-    """What reading, writing and controlling raise alike when the device was unplugged."""
-    return anyio.BrokenResourceError(f"the device has gone{f': {error.strerror}' if error else ''}")
 
 
 class SerialLine(Line):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import struct
@@ -14,6 +13,7 @@ from typing_extensions import Buffer
 
 from ..values.events import LineErrors
 from ..values.settings import FlowControl, Inputs, LineSettings, Parity, Purge, StopBits
+from ._failures import UNSUPPORTED
 
 __all__ = ["System", "Tty"]
 
@@ -39,9 +39,6 @@ QUEUES = {
 }
 ASYNC_LOW_LATENCY = 1 << 13  # <linux/tty_flags.h>
 INT = struct.Struct("@i")
-
-# A driver that does not know a request says one of these.
-UNSUPPORTED = frozenset({errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class System:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import grp
 import logging
 import os
 import termios
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,30 +17,21 @@ from anyio.to_thread import run_sync
 from typing_extensions import override
 
 from ..core.endpoint import Endpoint
-from ..core.errors import EndpointError, OpenError, PortBusyError
+from ..core.errors import EndpointError
 from ..core.line import Line
-from ..core.options import option
 from ..core.registry import TransportFactory
 from ..core.transport import Listener, Transport, TransportAttribute
-from ..ports import ports
+from ..ports import usb_id
 from ..values.settings import LineSettings, Outputs
 from ._descriptor import DescriptorTransport
-from ._line_options import LineOptions
-from ._serial_line import GONE, SerialLine, gone
+from ._failures import GONE, cannot_open, gone
+from ._line_options import SerialOptions
+from ._serial_line import SerialLine
 from ._termios import System, Tty
 
 __all__ = ["SerialFactory", "SerialOptions", "SerialTransport", "factory"]
 
 logger: logging.Logger = logging.getLogger("serialnet.serial")
-
-
-@dataclass(frozen=True, slots=True)
-class SerialOptions(LineOptions):
-    """The options of a serial port. It is set to 115200 8N1 but for what is named; DTR and RTS are on."""
-
-    hupcl: bool = option(False, "drop DTR and RTS when the port is closed")
-    low_latency: bool = option(True, "ask the driver to pass each byte on at once")
-    exclusive: bool = option(True, "keep other programs from opening the port meanwhile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +168,7 @@ class _Opening:
                 tty.close()
                 raise
         except OSError as error:
-            raise _explained(error, path) from error
+            raise cannot_open(path, error.errno, error.strerror or str(error)) from error
 
     def abandon(self) -> None:
         with self._lock:
@@ -198,7 +187,7 @@ class _Opening:
         outputs = _open_outputs(tty, options.dtr, options.rts)
         if options.low_latency:
             tty.set_low_latency()
-        return _Opened(tty, settings, outputs, _usb_id(self._endpoint.path))
+        return _Opened(tty, settings, outputs, usb_id(self._endpoint.path))
 
 
 def _open_outputs(tty: Tty, dtr: bool | None, rts: bool | None) -> Outputs:
@@ -212,50 +201,3 @@ def _open_outputs(tty: Tty, dtr: bool | None, rts: bool | None) -> Outputs:
         bits &= ~(termios.TIOCM_DTR | termios.TIOCM_RTS)
         tty.set_modem_bits(bits | termios.TIOCM_DTR * wanted.dtr | termios.TIOCM_RTS * wanted.rts)
     return wanted
-
-
-def _usb_id(path: str) -> tuple[int, int] | None:
-    device = os.path.realpath(path)
-    for port in ports():
-        if port.url == device and port.vid is not None and port.pid is not None:
-            return port.vid, port.pid
-    return None
-
-
-def _explained(error: OSError, path: str) -> OpenError:
-    code = error.errno
-    if code in (errno.EBUSY, errno.EWOULDBLOCK):
-        holders = ", ".join(_holders(path))
-        return PortBusyError(errno.EBUSY, f"{path} is in use{f' by {holders}' if holders else ''}")
-    if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-        reason = "there is no such device"
-    elif code in (errno.EACCES, errno.EPERM):
-        reason = f"no permission{_group_hint(path)}"
-    elif code in (errno.ENOTTY, errno.EINVAL, errno.EISDIR):
-        reason = "this is not a serial port"
-    elif code == errno.EIO:
-        reason = "there is no hardware behind this name, or it has just gone"
-    else:
-        reason = error.strerror or str(error)
-    return OpenError(code, f"cannot open {path}: {reason}")
-
-
-def _group_hint(path: str) -> str:
-    try:
-        group = grp.getgrgid(os.stat(path).st_gid).gr_name
-    except (OSError, KeyError):
-        return ""
-    return f"; it belongs to the group {group}: become a member (usermod -aG {group} ...) and log in again"
-
-
-def _holders(path: str) -> list[str]:
-    """Who has a device open, as far as /proc tells."""
-    device = os.path.realpath(path)
-    holders = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if any(os.readlink(link) == device for link in (process / "fd").iterdir()):
-                holders.append(f"{(process / 'comm').read_text().strip()} (pid {process.name})")
-        except OSError:
-            continue  # it ended, or is none of our business
-    return holders
