@@ -41,7 +41,7 @@ class Inotify:
 
     def read(self) -> list[Seen]:
         """All that has happened since, at once."""
-        seen = []
+        seen: list[Seen] = []
         while True:
             try:
                 data = os.read(self.descriptor, 4096)

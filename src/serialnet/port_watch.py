@@ -169,5 +169,8 @@ class _Watch(AsyncIterator[PortEvent]):
 
 def _same(one: PortInfo, other: PortInfo) -> bool:
     """Whether two are the same but for what is found out later, or changes without a new device."""
-    bare = {"by_id": (), "by_path": (), "holders": ()}
-    return replace(one, **bare) == replace(other, **bare)
+    return _bare(one) == _bare(other)
+
+
+def _bare(port: PortInfo) -> PortInfo:
+    return replace(port, by_id=(), by_path=(), holders=())

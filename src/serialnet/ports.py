@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -152,13 +152,18 @@ def holders_of(devices: Iterable[str]) -> dict[str, tuple[PortHolder, ...]]:
     holders: dict[str, tuple[PortHolder, ...]] = {}
     for process in PROC.glob("[0-9]*") if devices else ():
         try:
-            opened = {os.readlink(link) for link in (process / "fd").iterdir()} & devices
-            for device in opened:
+            for device in set(_opened(process)) & devices:
                 holder = PortHolder((process / "comm").read_text(errors="replace").strip(), int(process.name))
                 holders[device] = (*holders.get(device, ()), holder)
         except OSError:
             continue  # it ended, or is none of our business
     return holders
+
+
+def _opened(process: Path) -> Iterator[str]:
+    for link in (process / "fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            yield os.readlink(link)
 
 
 def _comports() -> list[ListPortInfo]:

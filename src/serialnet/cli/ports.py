@@ -53,8 +53,8 @@ async def run(options: argparse.Namespace) -> int:
                 if options.json:
                     _say(json.dumps({"event": "added" if is_there else "removed", **asdict(event.port)}))
                 else:
-                    port, usb, *_, description = _cells(event.port)
-                    _say(f"{'added' if is_there else 'removed':7}  {port}  {usb}  {description}")
+                    name, usb, *_, description = _cells(event.port)
+                    _say(f"{'added' if is_there else 'removed':7}  {name}  {usb}  {description}")
     found = await run_sync(ports)
     if options.json:
         for port in found:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from .endpoint import Endpoint
@@ -24,11 +25,15 @@ __all__ = [
 
 ENTRY_POINT_GROUP = "serialnet.transports"
 
+# Windows has none: pyserial drives its serial ports.
+_HAS_TERMIOS = find_spec("termios") is not None
+
 # Loaded when first asked for, as entry points are.
 BUILT_IN = {
     "loop": "serialnet.transports.loop:factory",
+    "pyserial": "serialnet.transports.pyserial:factory",
     "rfc2217": "serialnet.transports.rfc2217:factory",
-    "serial": "serialnet.transports.serial:factory",
+    "serial": f"serialnet.transports.{'serial' if _HAS_TERMIOS else 'pyserial'}:factory",
     "sim": "serialnet.transports.sim:factory",
     "tcp": "serialnet.transports.tcp:factory",
 }
