@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from ..core.endpoint import Endpoint
-from ..core.errors import EndpointError
+from ..core.errors import EndpointError, OpenError
 from ..ports import ports
+from ..serving import ClientLeft, ClientRefused, ServerEvent
 from ..serving import serve as serve_port
 from ._options import (
     SEQUENCES_HELP,
@@ -36,6 +40,8 @@ examples:
       for avrdude -P net:127.0.0.1:4001, which carries no DTR
   serialnet serve /dev/ttyUSB0 --listen rfc2217://0.0.0.0:4000 --allow 172.16.0.0/12
       for containers
+  serialnet serve /dev/ttyUSB0 --listen rfc2217+stdio:
+      for one client on standard input and output; ends with it
 """
 
 
@@ -76,11 +82,26 @@ async def run(options: argparse.Namespace) -> int:
             access=access_from(options),
             auto_reset=options.auto_reset,
         ) as server,
+        server.events() as events,
+        anyio.create_task_group() as tasks,
     ):
+        if any(url.endswith("stdio:") for url in server.urls):
+            tasks.start_soon(_until_done, events, tasks.cancel_scope)
+        # Standard output may be a client's by now; then this goes to standard error.
         announce(f"listening on {url}" for url in server.urls)
         announce(f"  {command}" for command in client_commands(server.urls))
         await server.wait()
     return 0
+
+
+async def _until_done(events: AsyncIterator[ServerEvent], scope: anyio.CancelScope) -> None:
+    """End when the client on standard input and output has left: we were started for it."""
+    async for event in events:
+        match event:
+            case ClientLeft("stdio:", end) if end.by != "b":
+                scope.cancel()
+            case ClientRefused("stdio:", reason):
+                raise OpenError(f"the port cannot be had: {reason}")
 
 
 def client_commands(urls: list[str]) -> list[str]:

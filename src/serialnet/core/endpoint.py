@@ -14,6 +14,7 @@ __all__ = ["Endpoint"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9.-]*(?:\+[A-Za-z][A-Za-z0-9.-]*)*):(.*)", re.DOTALL)
 _COM = re.compile(r"(?:\\\\\.\\)?COM\d+", re.IGNORECASE)
+_USER = re.compile(r"[^:/?#\[\]@]+")
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[^\]]+)?\]|[^:/?#\[\]@]+):(\d+)")
 # What follows these is not ours to read: another library's URL, a command.
 _OPAQUE = frozenset({"pyserial", "exec"})
@@ -29,8 +30,10 @@ class Endpoint:
     :param host: the host as written, without the brackets of an IPv6 address; may be empty
     :param port: the TCP port, or ``None``
     :param path: what follows the host, percent-decoded; after ``exec:`` and ``pyserial:`` all, as it stands
-    :param options: the query, in its order; an option without a value has ``""``
+    :param options: the query, in its order; an option without a value has ``""``; before a command it
+        stands first, and ends with a space: ``rfc2217+exec:?baudrate=9600 ssh pi ...``
     :param listens: whether it was written ``listen:URL``: an end of a link that waits for its peer
+    :param user: who to be at the host, where it was written ``user@host``
     """
 
     schemes: tuple[str, ...]
@@ -39,6 +42,7 @@ class Endpoint:
     path: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     listens: bool = False
+    user: str = ""
 
     @classmethod
     def parse(cls, url: str | Endpoint) -> Endpoint:
@@ -73,7 +77,8 @@ class Endpoint:
             raise EndpointError(f"{shown!r} has no scheme{_suggestion(shown)}")
         schemes = tuple(match[1].lower().split("+"))
         if schemes[-1] in _OPAQUE:
-            return cls(schemes, path=match[2])
+            query, _, rest = match[2][1:].partition(" ") if match[2].startswith("?") else ("", "", match[2])
+            return cls(schemes, path=rest, options=_parse_query(query, shown))
         if schemes == ("rfc2217",):
             schemes = ("rfc2217", "tcp")  # the one layer that has a stream of its own
         return _parse_rest(schemes, match[2], shown)
@@ -90,19 +95,20 @@ class Endpoint:
 
     @property
     def netloc(self) -> str:
-        """Host and port as a URL has them."""
+        """User, host and port as a URL has them."""
+        user = f"{self.user}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port is None else f"{host}:{self.port}"
+        return f"{user}{host}" if self.port is None else f"{user}{host}:{self.port}"
 
     def __str__(self) -> str:
         prefix = "listen:" if self.listens else ""
-        if self.schemes[-1] in _OPAQUE:
-            return f"{prefix}{self.scheme}:{_without_secrets(self.path)}"
         scheme = "rfc2217" if self.schemes == ("rfc2217", "tcp") else self.scheme
         query = "&".join(
             f"{name}={'***' if name in _SECRETS else value}" if value else name
             for name, value in self.options.items()
         )
+        if self.schemes[-1] in _OPAQUE:
+            return f"{prefix}{scheme}:{f'?{query} ' if query else ''}{_without_secrets(self.path)}"
         stem = self.path if scheme == "serial" else f"{scheme}://{self.netloc}{self.path}"
         if not (self.netloc or self.path):
             stem = f"{scheme}:"
@@ -112,7 +118,7 @@ class Endpoint:
         return f"Endpoint({str(self)!r})"
 
     def __hash__(self) -> int:
-        return hash((self.schemes, self.host, self.port, self.path, tuple(self.options.items())))
+        return hash((self.schemes, self.user, self.host, self.port, self.path, tuple(self.options.items())))
 
 
 def _parse_rest(schemes: tuple[str, ...], rest: str, shown: str) -> Endpoint:
@@ -125,19 +131,18 @@ def _parse_rest(schemes: tuple[str, ...], rest: str, shown: str) -> Endpoint:
             raise EndpointError(f"{shown!r}: expected '//' after '{'+'.join(schemes)}:'")
         return Endpoint(schemes, options=options)
     netloc, slash, path = rest[2:].partition("/")
+    user, at, netloc = netloc.rpartition("@")
+    if at and not _USER.fullmatch(user):
+        raise EndpointError(f"{shown!r}: expected USER@HOST (a URL here has no password before '@')")
     host, port = netloc, None
     if match := _HOST_PORT.fullmatch(netloc):
         host, port = match[1], int(match[2])
         if port > 65535:
             raise EndpointError(f"{shown!r}: a port is a number from 0 to 65535, not {port}")
     elif ":" in netloc and not re.fullmatch(r"\[[^\]]*\]", netloc):
-        expected = (
-            f"'[{netloc}]:PORT'"
-            if netloc.count(":") > 1 and "@" not in netloc
-            else "a port is a number from 0 to 65535"
-        )
+        expected = f"'[{netloc}]:PORT'" if netloc.count(":") > 1 else "a port is a number from 0 to 65535"
         raise EndpointError(f"{shown!r}: expected HOST:PORT ({expected})")
-    return Endpoint(schemes, host.strip("[]"), port, unquote(slash + path), options)
+    return Endpoint(schemes, host.strip("[]"), port, unquote(slash + path), options, user=unquote(user))
 
 
 def _parse_query(query: str, shown: str) -> Mapping[str, str]:

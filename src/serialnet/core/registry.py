@@ -30,12 +30,16 @@ _HAS_TERMIOS = find_spec("termios") is not None
 
 # Loaded when first asked for, as entry points are.
 BUILT_IN = {
+    "exec": "serialnet.transports.exec:factory",
     "loop": "serialnet.transports.loop:factory",
     "pyserial": "serialnet.transports.pyserial:factory",
     "rfc2217": "serialnet.transports.rfc2217:factory",
     "serial": f"serialnet.transports.{'serial' if _HAS_TERMIOS else 'pyserial'}:factory",
     "sim": "serialnet.transports.sim:factory",
+    "ssh": "serialnet.transports.ssh:factory",
+    "stdio": "serialnet.transports.stdio:factory",
     "tcp": "serialnet.transports.tcp:factory",
+    "unix": "serialnet.transports.unix:factory",
 }
 
 

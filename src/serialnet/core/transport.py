@@ -24,7 +24,7 @@ class TransportAttribute(TypedAttributeSet):
 
     #: the URL of the other end, without secrets
     url: str = typed_attribute()
-    #: the address of the network peer, as ``host:port``
+    #: who is at the other end: ``host:port``; without a network between, ``unix:pid=1,uid=0`` or ``stdio:``
     peer: str = typed_attribute()
     #: vendor and product of the USB device behind a port
     usb: tuple[int, int] = typed_attribute()

@@ -15,6 +15,9 @@ from ..core.errors import EndpointError
 
 __all__ = ["LOOPBACK_ONLY", "Access"]
 
+# How the peers are called that no network lies between: see TransportAttribute.peer.
+LOCAL_PEERS = ("unix:", "stdio:")
+
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -58,8 +61,8 @@ class Access:
         )
 
     def permits(self, peer: str | None) -> bool:
-        """Whether a network peer (``host:port``, ``None`` where there is no network) may come in."""
-        if peer is None or self.insecure:
+        """Whether a peer may come in: ``host:port``, or one without a network (``None``, ``unix:...``)."""
+        if peer is None or self.insecure or peer.startswith(LOCAL_PEERS):
             return True
         address = ipaddress.ip_address(peer.rpartition(":")[0].strip("[]").partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:

@@ -120,7 +120,7 @@ class SerialFactory:
         :raises PortBusyError: if another program has it
         :raises OpenError: if it cannot be opened, or is no serial port
         """
-        if endpoint.host or not endpoint.path:
+        if endpoint.netloc or not endpoint.path:
             raise EndpointError(f"'{endpoint}': expected a device, as /dev/ttyUSB0 or serial:///dev/ttyUSB0")
         opening = _Opening(self._system, endpoint, options)
         try:

@@ -197,7 +197,7 @@ class _Factory:
     async def connect(
         self, endpoint: Endpoint, options: SimOptions, over: Transport | None
     ) -> SimulatedTransport:
-        if endpoint.port is not None or endpoint.path:
+        if endpoint.netloc != endpoint.host or endpoint.path:
             raise EndpointError(f"'{endpoint}': expected sim://CHIP and nothing behind it")
         try:
             board = Board(

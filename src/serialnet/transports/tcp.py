@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 from typing_extensions import override
 
 from ..core.endpoint import Endpoint
@@ -19,7 +18,7 @@ from ..core.errors import EndpointError, OpenError
 from ..core.options import option
 from ..core.registry import TransportFactory
 from ..core.transport import Listener, Transport, TransportAttribute
-from ._descriptor import DescriptorTransport
+from ._socket import BACKLOG, SocketListener, SocketTransport, reason
 
 __all__ = ["TCPListener", "TCPOptions", "TCPTransport", "factory"]
 
@@ -31,9 +30,6 @@ KEEPALIVE_COUNT = 3
 USER_TIMEOUT = 60
 # RFC 8305: how long one address may take before the next is tried beside it.
 ATTEMPT_DELAY = 0.25
-BACKLOG = 64
-# accept(2) fails so for want of descriptors or memory: not the listener's end.
-SCARCITY = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # One of a host's addresses may be of a kind that is switched off here: IPv6's, in many containers.
 ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
@@ -45,12 +41,11 @@ class TCPOptions:
     connect_timeout: float = option(10.0, "seconds until a connection must stand")
 
 
-class TCPTransport(DescriptorTransport):
+class TCPTransport(SocketTransport):
     """A TCP connection: no delay (Nagle), keepalive, and a limit on unacknowledged data."""
 
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock.fileno())
-        self._socket = sock
+        super().__init__(sock)
         self._peer = _address(sock.getpeername())
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -64,32 +59,6 @@ class TCPTransport(DescriptorTransport):
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
-    @override
-    def _read_into(self, view: memoryview) -> int:
-        return self._socket.recv_into(view)
-
-    @override
-    def _write(self, view: memoryview) -> int:
-        return self._socket.send(view)
-
-    @override
-    async def send_eof(self) -> None:
-        with self._sending:
-            await anyio.lowlevel.checkpoint()
-            self._check_open()
-            try:
-                self._socket.shutdown(socket.SHUT_WR)
-            except OSError as error:
-                raise anyio.BrokenResourceError(f"the connection has gone: {error}") from error
-
-    @override
-    async def aclose(self) -> None:
-        if not self._closed:
-            self._closed = True
-            anyio.notify_closing(self._socket)
-            self._socket.close()
-        await anyio.lowlevel.checkpoint()
-
     @property
     @override
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -99,73 +68,15 @@ class TCPTransport(DescriptorTransport):
         }
 
 
-class TCPListener(Listener):
+class TCPListener(SocketListener):
     """Sockets that listen, one for each address that the host name has."""
 
     def __init__(self, sockets: Sequence[socket.socket]) -> None:
-        self._sockets = list(sockets)
-        self._accepting = anyio.ResourceGuard("accepting from")
-        self._urls = [f"tcp://{_address(sock.getsockname())}" for sock in sockets]
-
-    @property
-    @override
-    def urls(self) -> Sequence[str]:
-        return self._urls
+        super().__init__(sockets, [f"tcp://{_address(sock.getsockname())}" for sock in sockets])
 
     @override
-    async def accept(self) -> Transport:
-        with self._accepting:
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            while True:
-                if not self._sockets:
-                    raise anyio.ClosedResourceError
-                for sock in self._sockets:
-                    try:
-                        connection, _ = sock.accept()
-                    except BlockingIOError:
-                        continue
-                    except OSError as error:
-                        if error.errno in SCARCITY:
-                            await anyio.sleep(0.1)
-                        continue
-                    connection.setblocking(False)
-                    try:
-                        transport = TCPTransport(connection)
-                    except OSError:  # reset before we looked at it
-                        connection.close()
-                        continue
-                    await anyio.lowlevel.cancel_shielded_checkpoint()
-                    return transport
-                await self._wait()
-
-    async def _wait(self) -> None:
-        """Wait until one of the sockets is readable."""
-        if len(self._sockets) == 1:
-            await anyio.wait_readable(self._sockets[0])
-            return
-        closed = False
-
-        async def wait_one(sock: socket.socket) -> None:
-            nonlocal closed
-            try:
-                await anyio.wait_readable(sock)
-            except anyio.ClosedResourceError:
-                closed = True
-            tasks.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as tasks:
-            for sock in self._sockets:
-                tasks.start_soon(wait_one, sock)
-        if closed:
-            raise anyio.ClosedResourceError
-
-    @override
-    async def aclose(self) -> None:
-        sockets, self._sockets = self._sockets, []
-        for sock in sockets:
-            anyio.notify_closing(sock)
-            sock.close()
-        await anyio.lowlevel.checkpoint()
+    def _transport(self, connection: socket.socket) -> TCPTransport:
+        return TCPTransport(connection)
 
 
 class _Factory:
@@ -189,7 +100,7 @@ class _Factory:
                 errno.ETIMEDOUT, f"no connection to {endpoint.netloc} within {options.connect_timeout:g} s"
             ) from None
         except OSError as error:
-            raise OpenError(error.errno, f"cannot connect to {endpoint.netloc}: {_reason(error)}") from error
+            raise OpenError(error.errno, f"cannot connect to {endpoint.netloc}: {reason(error)}") from error
 
     async def listen(self, endpoint: Endpoint, options: TCPOptions, over: Listener | None) -> TCPListener:
         host, port = _host_port(endpoint)
@@ -211,7 +122,7 @@ class _Factory:
         except OSError as error:
             for sock in sockets:
                 sock.close()
-            raise OpenError(error.errno, f"cannot listen on {endpoint.netloc}: {_reason(error)}") from error
+            raise OpenError(error.errno, f"cannot listen on {endpoint.netloc}: {reason(error)}") from error
 
 
 factory: TransportFactory = _Factory()
@@ -290,13 +201,11 @@ def _host_port(endpoint: Endpoint) -> tuple[str, int]:
     if endpoint.port is None:
         scheme = str(endpoint).partition(":")[0]
         raise EndpointError(f"'{endpoint}': expected {scheme}://HOST:PORT")
+    if endpoint.user:
+        raise EndpointError(f"'{endpoint}': expected HOST:PORT without a user")
     if endpoint.path not in ("", "/"):
         raise EndpointError(f"'{endpoint}': expected nothing after the port, not {endpoint.path!r}")
     return endpoint.host, endpoint.port
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
 
 
 def _address(address: Any) -> str:
