@@ -93,7 +93,7 @@ async def test_a_broken_one_is_named_and_harms_nobody_else(
         await serialnet.connect("bad:")
     async with serialnet.connect("ble:") as transport, serialnet.connect("loop:"):
         await transport.send(b"abc")
-    with pytest.raises(UnknownSchemeError, match="bad, ble, loop"):
+    with pytest.raises(UnknownSchemeError, match="bad, ble, exec, loop"):
         await serialnet.connect("wrong:")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -64,9 +65,8 @@ class StdioTransport(PipeTransport):
             if os.get_blocking(own):  # uvloop changes that, for whatever it waits for
                 self._blocking.add(own)
             return own
-        if sys.platform == "linux":
-            with suppress(OSError):
-                return os.open(f"/proc/self/fd/{descriptor}", mode | os.O_NONBLOCK | os.O_NOCTTY)
+        with suppress(OSError):
+            return _opened_once_more(descriptor, mode)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         source, sink = os.dup(descriptor), theirs.detach()
@@ -186,6 +186,12 @@ def _take(endpoint: Endpoint) -> StdioTransport:
     os.dup2(2 if sys.__stderr__ is not None else nothing, 1)
     os.close(nothing)
     return transport
+
+
+def _opened_once_more(descriptor: int, mode: int) -> int:
+    if sys.platform != "linux":  # elsewhere that gives the same description once more
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return os.open(f"/proc/self/fd/{descriptor}", mode | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 _taken = threading.Event()

@@ -121,9 +121,7 @@ def _path(endpoint: Endpoint) -> str:
     if endpoint.netloc or endpoint.path in ("", "/"):
         raise EndpointError(f"'{endpoint}': expected unix:///PATH, as unix:///run/board.sock, with three '/'")
     if (length := len(os.fsencode(endpoint.path))) > MOST_PATH:
-        raise EndpointError(
-            f"'{endpoint}': a socket's path has at most {MOST_PATH} bytes, this one has {length}"
-        )
+        raise EndpointError(f"'{endpoint}': expected a path of {MOST_PATH} bytes at most, not of {length}")
     if "\0" in endpoint.path:
         raise EndpointError(f"{str(endpoint)!r}: expected a path without a byte 0")
     return endpoint.path
