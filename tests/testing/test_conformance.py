@@ -1,0 +1,109 @@
+"""Every built-in transport passes the kit that strangers' transports are checked with."""
+
+from __future__ import annotations
+
+import os
+import tty
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import anyio
+import pytest
+from typing_extensions import override
+
+import serialnet
+from serialnet import Inputs, Outputs, Transport
+from serialnet.testing import check_transport
+from serialnet.transports._descriptor import DescriptorTransport
+
+Ends: TypeAlias = tuple[Transport, Transport]
+
+
+@asynccontextmanager
+async def loopback(url: str) -> AsyncIterator[Ends]:
+    async with serialnet.connect(url) as port:
+        yield port, port
+
+
+@asynccontextmanager
+async def echoing_board() -> AsyncIterator[Ends]:
+    async with serialnet.connect("sim://esp32") as board:
+        log = b""
+        while b"factory" not in log:
+            log += await board.receive()
+        with anyio.move_on_after(0.05):
+            await board.receive()
+        yield board, board
+
+
+async def dialled(url: str) -> Ends:
+    """One end dials where the other listens."""
+    async with serialnet.listen(url) as listener:
+        ends: dict[str, Transport] = {}
+
+        async def accept() -> None:
+            ends["there"] = await listener.accept()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(accept)
+            ends["here"] = await serialnet.connect(listener.urls[0])
+        return ends["here"], ends["there"]
+
+
+class Master(DescriptorTransport):
+    """The other end of a bare PTY, which hangs up when it is closed."""
+
+    can_send_eof = False
+
+    @override
+    def _read_into(self, view: memoryview) -> int:
+        return os.readv(self._descriptor, [view])
+
+    @override
+    def _write(self, view: memoryview) -> int:
+        return os.write(self._descriptor, view)
+
+    @override
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            anyio.notify_closing(self._descriptor)
+            os.close(self._descriptor)
+        await anyio.lowlevel.checkpoint()
+
+
+async def serial_port() -> Ends:
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    os.set_blocking(master, False)
+    try:
+        return await serialnet.connect(os.ttyname(slave)), Master(master)
+    finally:
+        os.close(slave)
+
+
+@dataclass(frozen=True)
+class Row:
+    make_pair: Callable[[], Any]
+    holds: dict[str, Any] = field(default_factory=dict)
+
+
+def plug(outputs: Outputs) -> Inputs:
+    return Inputs(cts=outputs.rts, dsr=outputs.dtr, cd=outputs.dtr)
+
+
+TABLE = {
+    "loop": Row(lambda: loopback("loop:"), {"wired": plug}),
+    "sim": Row(echoing_board),
+    "tcp": Row(lambda: dialled("tcp://127.0.0.1:0")),
+    "rfc2217": Row(lambda: dialled("rfc2217://127.0.0.1:0")),
+    "serial": Row(serial_port, {"outlives_peer": (Master,)}),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+async def test_it_keeps_the_contract(name: str) -> None:
+    row = TABLE[name]
+    await check_transport(row.make_pair, **row.holds)
