@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 import serialnet
-from serialnet import Inputs, Outputs, Transport
+from serialnet import AskingTransport, Inputs, Outputs, Transport
 from serialnet.testing import check_transport
 from serialnet.transports._descriptor import DescriptorTransport
 
@@ -30,6 +31,7 @@ async def loopback(url: str) -> AsyncIterator[Ends]:
 @asynccontextmanager
 async def echoing_board() -> AsyncIterator[Ends]:
     async with serialnet.connect("sim://esp32") as board:
+        await serialnet.resets.reset(board.line)
         log = b""
         while b"factory" not in log:
             log += await board.receive()
@@ -44,11 +46,16 @@ async def dialled(url: str) -> Ends:
         ends: dict[str, Transport] = {}
 
         async def accept() -> None:
-            ends["there"] = await listener.accept()
+            ends["there"] = there = await listener.accept()
+            if isinstance(there, AskingTransport):  # the dialling end waits for what it says
+                await there.receive_event(bytearray(1))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(accept)
             ends["here"] = await serialnet.connect(listener.urls[0])
+            while "there" not in ends:
+                await checkpoint()
+            tasks.cancel_scope.cancel()
         return ends["here"], ends["there"]
 
 

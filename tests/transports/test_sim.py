@@ -30,7 +30,7 @@ async def test_opening_one() -> None:
         assert isinstance(port, SimulatedTransport)
         assert port.line.outputs == Outputs(dtr=True)
         assert port.line.settings == LineSettings(9600)
-        assert port.extra(TransportAttribute.url) == "sim:usb0"
+        assert port.extra(TransportAttribute.url) == "sim://esp32"
         assert not port.can_send_eof
         with pytest.raises(NotImplementedError, match="half-close"):
             await port.send_eof()

@@ -222,6 +222,11 @@ class Board:
         return self._returns is None
 
     @property
+    def chip(self) -> str:
+        """Which chip it is."""
+        return self._model.name
+
+    @property
     def name(self) -> str:
         """The name of the device: another one after each enumeration."""
         return f"usb{self._enumerations}"

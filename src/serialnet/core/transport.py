@@ -96,10 +96,13 @@ class Transport(anyio.abc.ByteStream):
 
         :param data: not empty; the caller may use it again once this returns
         :return: how many bytes were accepted
+        :raises ValueError: if ``data`` is empty
         """
         if self._broken_by_cancellation:
             raise anyio.BrokenResourceError("a send was cancelled half-way: what went out is not known")
         with memoryview(data).cast("B") as view:
+            if not view:
+                raise ValueError("there must be one byte at least to send")
             try:
                 await self.send(bytes(view))
             except anyio.get_cancelled_exc_class():

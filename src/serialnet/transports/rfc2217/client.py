@@ -83,6 +83,7 @@ class RFC2217Transport(SessionStream):
         :return: whether all were answered
         :raises LineTimeoutError: if one that must be answered was not
         """
+        self._check_open()
         if not asks:
             await self._flush()
             return True
@@ -181,7 +182,7 @@ class RFC2217Line(Line):
 
     @override
     async def purge(self, what: Purge) -> None:
-        await self._transport.request(self._session.purge(what))
+        await self._transport.request(self._session.purge(what) if what else ())
         if Purge.RECEIVED in what:
             # What came before the answer was on its way when we asked.
             self._transport.received.clear()

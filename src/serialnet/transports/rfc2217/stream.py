@@ -121,6 +121,8 @@ class SessionStream(Transport, abstract=True):
     async def _until(self, done: Callable[[], bool]) -> None:
         """Wait for something that the peer has to say."""
         await anyio.lowlevel.checkpoint_if_cancelled()
+        if done():  # nothing to wait for: let others have their turn
+            await anyio.lowlevel.cancel_shielded_checkpoint()
         while not done():
             self._check_open()
             if self._ended is not None:
