@@ -66,7 +66,8 @@ def connect(url: str | Endpoint, **options: object) -> Opening[Transport]:
     async def open_() -> Transport:
         endpoint = Endpoint.parse(url)
         transport: Transport | None = None
-        for factory, values in reversed(_resolve(endpoint, options)):
+        resolved = _resolve(endpoint, options)
+        for scheme, (factory, values) in zip(reversed(endpoint.schemes), reversed(resolved), strict=True):
             over, transport = transport, None
             try:
                 transport = await factory.connect(endpoint, values, over)
@@ -74,6 +75,11 @@ def connect(url: str | Endpoint, **options: object) -> Opening[Transport]:
                 if over is not None:
                     await anyio.aclose_forcefully(over)
                 raise
+            if not isinstance(transport, Transport):
+                if over is not None:
+                    await anyio.aclose_forcefully(over)
+                what = f"connect returned {transport!r}, which is no Transport"
+                raise EndpointError(f"the transport {scheme!r} cannot be used: {what}")
         assert transport is not None
         return transport
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 from collections.abc import Callable
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -11,7 +13,7 @@ from typing import Any, Protocol
 
 from .endpoint import Endpoint
 from .errors import EndpointError, UnknownSchemeError
-from .options import NoOptions
+from .options import describe
 from .transport import Listener, Transport
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "register_transport",
     "schemes",
 ]
+
+logger: logging.Logger = logging.getLogger("serialnet")
 
 ENTRY_POINT_GROUP = "serialnet.transports"
 
@@ -69,15 +73,21 @@ def register_transport(scheme: str, factory: TransportFactory) -> Callable[[], N
 
     :param scheme: letters, digits, ``-`` and ``.``, beginning with a letter
     :return: a function that undoes it
-    :raises EndpointError: if the scheme is no scheme, or taken
+    :raises EndpointError: if the scheme is no scheme, or taken, or the factory none
     """
-    if not (scheme.isascii() and scheme[:1].isalpha() and scheme.replace("-", "").replace(".", "").isalnum()):
+    if not _is_scheme(scheme):
         raise EndpointError(f"{scheme!r} is no scheme: expected letters, digits, '-' and '.', a letter first")
     scheme = scheme.lower()
     if scheme in schemes():
         raise EndpointError(f"the scheme {scheme!r} is taken")
+    if problem := _problem(factory):
+        raise EndpointError(f"the transport {scheme!r} cannot be registered: {problem}")
     _registered[scheme] = factory
     return lambda: _forget(scheme, factory)
+
+
+def _is_scheme(text: str) -> bool:
+    return text.isascii() and text[:1].isalpha() and text.replace("-", "").replace(".", "").isalnum()
 
 
 def _forget(scheme: str, factory: TransportFactory) -> None:
@@ -102,32 +112,75 @@ def find_factory(scheme: str) -> TransportFactory:
         return factory
     if scheme in _registered:
         return _registered[scheme]
-    installed = _installed()
-    if scheme in installed:
-        return _load(installed[scheme])
+    brought = _installed().get(scheme, [])
+    if len(brought) > 1:
+        packages = " and ".join(sorted(_package(entry) for entry in brought))
+        raise EndpointError(f"the packages {packages} both bring a transport {scheme!r}: uninstall one")
+    if brought:
+        return _load(brought[0])
     raise UnknownSchemeError(f"no transport {scheme!r}; expected one of: {', '.join(schemes())}")
 
 
-def _installed() -> dict[str, EntryPoint]:
-    return {entry.name.lower(): entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+def _installed() -> dict[str, list[EntryPoint]]:
+    """What packages bring, without importing any; more than one for a scheme is a clash."""
+    installed: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        scheme = entry.name.lower()
+        if scheme in BUILT_IN or not _is_scheme(scheme):
+            reason = "is built in" if scheme in BUILT_IN else "is no scheme"
+            logger.warning(
+                "ignoring %r of the package %s: %s %s", entry.value, _package(entry), entry.name, reason
+            )
+        else:
+            installed.setdefault(scheme, []).append(entry)
+    return installed
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.module
 
 
 def _load(entry: EntryPoint) -> TransportFactory:
-    package = entry.dist.name if entry.dist else entry.module
+    def unusable(reason: str) -> EndpointError:
+        return EndpointError(
+            f"the transport {entry.name!r} of the package {_package(entry)} cannot be used"
+            f" ({entry.value}): {reason}"
+        )
+
     try:
         loaded = entry.load()
         factory: TransportFactory = loaded() if isinstance(loaded, type) else loaded
-    except Exception as error:
-        raise EndpointError(
-            f"the transport {entry.name!r} of the package {package} cannot be used: {error!r}"
-        ) from error
-    if not is_dataclass(getattr(factory, "options", NoOptions)):
-        raise EndpointError(
-            f"the transport {entry.name!r} of the package {package} has options that are no dataclass"
-        )
-    missing = [name for name in ("options", "layer", "connect") if not hasattr(factory, name)]
-    if missing:
-        raise EndpointError(
-            f"the transport {entry.name!r} of the package {package} has no {', '.join(missing)}"
-        )
+        problem = _problem(factory)
+    except ImportError as error:
+        extra = f"; it needs {_package(entry)}[{','.join(entry.extras)}]" if entry.extras else ""
+        raise unusable(f"{error}{extra}") from error
+    except (Exception, SystemExit) as error:
+        raise unusable(repr(error)) from error
+    if problem:
+        raise unusable(problem)
     return factory
+
+
+def _problem(factory: TransportFactory) -> str | None:
+    """What is missing for a factory."""
+    if missing := [name for name in ("options", "layer", "connect") if not hasattr(factory, name)]:
+        return f"{factory!r} has no {', '.join(missing)}"
+    if not isinstance(factory.layer, bool):
+        return f"its layer must be True or False, not {factory.layer!r}"
+    for name in ("connect", "listen"):
+        if not inspect.iscoroutinefunction(getattr(factory, name, _left_out)):
+            return f"its {name} must be an async def"
+    if not (isinstance(factory.options, type) and is_dataclass(factory.options)):
+        return f"its options must be a dataclass, not {factory.options!r}"
+    for field in fields(factory.options):
+        if field.default is MISSING:
+            return f"its option {field.name!r} must have a default: {field.name} = serialnet.option(...)"
+    try:
+        describe(factory.options)
+    except Exception as error:  # noqa: BLE001  # of annotations that do not resolve, or are no option's
+        return f"its options have an annotation that cannot be used: {error!r}"
+    return None
+
+
+async def _left_out() -> None:
+    """Stand for a method that may be left out."""
