@@ -32,20 +32,24 @@ or a sequence in esptool's mini-language: D0|R1|W0.1|D1|R0|W0.05|D0
 """
 
 
-def add_hook_options(parser: argparse.ArgumentParser) -> None:
-    """Add what happens on the line when a client comes and goes; :func:`hooks_from` makes the hooks."""
+def add_hook_options(parser: argparse.ArgumentParser, *, auto_reset: bool = True) -> None:
+    """Add what happens on the line when a client comes and goes; :func:`hooks_from` makes the hooks.
+
+    :param auto_reset: whether clients can ask for DTR and RTS, and sequences of theirs be recognised
+    """
     for name, help_ in (
         ("--on-connect", "play this when a client comes, for clients that carry no lines"),
         ("--on-first-data", "play this when a client's first bytes come"),
         ("--on-disconnect", "play this when the client has gone"),
     ):
         parser.add_argument(name, metavar="SEQUENCE", help=help_)
-    parser.add_argument(
-        "--no-auto-reset",
-        dest="auto_reset",
-        action="store_false",
-        help="pass each change of DTR and RTS on as it comes; stock esptool cannot reset a board then",
-    )
+    if auto_reset:
+        parser.add_argument(
+            "--no-auto-reset",
+            dest="auto_reset",
+            action="store_false",
+            help="pass each change of DTR and RTS on as it comes; stock esptool cannot reset a board then",
+        )
 
 
 def hooks_from(options: argparse.Namespace) -> list[Hook]:

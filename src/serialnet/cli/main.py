@@ -13,17 +13,19 @@ import anyio
 
 from .._version import __version__
 from ..core.errors import EndpointError
-from . import demo, link, ports, reset, serve
+from . import attach, demo, link, ports, reset, serve
 
 __all__ = ["main"]
 
-COMMANDS = (serve, link, ports, reset, demo)
+COMMANDS = (serve, attach, link, ports, reset, demo)
 
 EPILOG = """\
 examples:
   serialnet serve                          share the one port that is plugged in
   serialnet serve /dev/ttyUSB0 --listen rfc2217://127.0.0.1:4000
   serialnet link listen:tcp://127.0.0.1:4001 /dev/ttyUSB0
+  serialnet attach rfc2217://lab:4000 /tmp/ttyV0
+                                           make that a device here, for any program
   serialnet reset :4000 --bootloader       restart the board behind that into its boot loader
   serialnet demo                           flash a simulated board through the network
 

@@ -36,6 +36,7 @@ _HAS_TERMIOS = find_spec("termios") is not None
 BUILT_IN = {
     "exec": "serialnet.transports.exec:factory",
     "loop": "serialnet.transports.loop:factory",
+    "pty": "serialnet.transports.pty:factory",
     "pyserial": "serialnet.transports.pyserial:factory",
     "rfc2217": "serialnet.transports.rfc2217:factory",
     "serial": f"serialnet.transports.{'serial' if _HAS_TERMIOS else 'pyserial'}:factory",

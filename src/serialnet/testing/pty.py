@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
-import select
 import struct
 import tempfile
 import termios
@@ -20,7 +18,8 @@ from anyio.abc import SocketStream
 
 from ..chips import Board
 from ..transports import _termios
-from ..transports._termios import System, get_attributes, set_attributes
+from ..transports._pty import Pty
+from ..transports._termios import System, get_attributes
 from ..values.events import LineErrors
 from ..values.settings import LineSettings, Outputs, Purge
 
@@ -41,8 +40,6 @@ MODEM_INPUTS = {
     "ri": termios.TIOCM_RI,
     "cd": termios.TIOCM_CD,
 }
-IN_CLOSE, IN_OPEN = 0x18, 0x20
-INOTIFY_EVENT = struct.Struct("iIII")
 PURGES = {
     termios.TCIFLUSH: Purge.RECEIVED,
     termios.TCOFLUSH: Purge.UNSENT,
@@ -89,20 +86,12 @@ class SimulatedPort:
     def __init__(self, board: Board, socket: Path) -> None:
         self._board = board
         self._system = System()
-        self._master, slave = os.openpty()
-        self.path = os.ttyname(slave)
-        device = os.fstat(slave).st_rdev
+        # As a serial driver has it at first, but raw: nobody has opened the port, and nothing may echo.
+        self._pty = Pty(LineSettings(9600))
+        assert self._pty.opens is not None  # Linux tells
+        self._master, self._opens, self.path = self._pty.master, self._pty.opens, self._pty.path
+        device = os.stat(self.path).st_rdev
         self.environment = {VARIABLE: f"{os.major(device)}:{os.minor(device)}={socket}"}
-        os.set_blocking(self._master, False)
-        # As a serial driver has them at first, but raw: nobody has opened the port, and nothing may echo.
-        attributes = get_attributes(self._system, self._master)
-        attributes.make_raw(hangup=True)
-        attributes.settings = replace(attributes.settings, baudrate=9600)
-        set_attributes(self._system, self._master, attributes)
-        os.close(slave)
-        self._opens = _watch(self.path)
-        self._hang_up = select.poll()
-        self._hang_up.register(self._master, 0)
         self._is_open = False
         self._unplugged = False
         self._framing = termios.CS8
@@ -138,7 +127,7 @@ class SimulatedPort:
             self._unplugged = True
             for descriptor in (self._master, self._opens):
                 anyio.notify_closing(descriptor)
-                os.close(descriptor)
+            self._pty.close()
             self._changed.set()
 
     # The tasks: each waits for one reason to look again.
@@ -238,24 +227,20 @@ class SimulatedPort:
     # What wake() looks at.
 
     def _note_opens(self, now: float) -> None:
-        if _read_events(self._opens) & IN_OPEN:
-            self._client_came()
-        if self._is_open and self._hang_up.poll(0):
+        client = self._pty.client
+        opened = self._pty.look()
+        if self._is_open and not (self._pty.present and self._pty.client == client):
             self._client_left(now)
+        if self._pty.present and opened:
+            self._client_came()
 
     def _client_left(self, now: float) -> None:
         self._take(now)
         self._is_open = self._between_settings = False
         self._unwritten = b""
+        termios.tcflush(self._master, termios.TCIFLUSH)
         if get_attributes(self._system, self._master).cflag & termios.HUPCL:
             self._drive(replace(self._outputs, dtr=False, rts=False))
-        # What it has not read waits on its own side of the PTY, for the next one.
-        slave = os.open(self.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-        termios.tcflush(slave, termios.TCIOFLUSH)
-        os.close(slave)
-        _read_events(self._opens)  # our own, and perhaps those of a next one
-        if not self._hang_up.poll(0):
-            self._client_came()
 
     def _client_came(self) -> None:
         self._is_open = True
@@ -285,7 +270,7 @@ class SimulatedPort:
             if not self._is_open:
                 continue
             try:
-                written = os.write(self._master, data)
+                written = self._pty.write(memoryview(data))
             except BlockingIOError:
                 written = 0
             self._received += written
@@ -317,7 +302,7 @@ class SimulatedPort:
             self._board.set_outputs(outputs, anyio.current_time())
 
     def _unsent(self) -> int:
-        self._hang_up.poll(0)  # the kernel moves what was written before it answers
+        self._pty.is_readable()  # the kernel moves what was written before it answers
         waiting = struct.unpack("i", fcntl.ioctl(self._master, termios.FIONREAD, bytes(4)))[0]
         return int(waiting) + self._board.unsent
 
@@ -334,24 +319,3 @@ class SimulatedPort:
         lines = [edges[name] for name in ("cts", "dsr", "ri", "cd")]
         totals = [self._received, self._sent]
         return [*lines, *totals, errors.framing, errors.overrun, errors.parity, errors.breaks, 0]
-
-
-def _watch(path: str) -> int:
-    """Let inotify(7) tell who opens and closes a device: a PTY's master sees neither, or only the last."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    if descriptor < 0 or libc.inotify_add_watch(descriptor, path.encode(), IN_OPEN | IN_CLOSE) < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
-    return descriptor
-
-
-def _read_events(descriptor: int) -> int:
-    """All that happened since, as inotify's bits."""
-    bits = 0
-    while True:
-        try:
-            events = os.read(descriptor, 4096)
-        except BlockingIOError:
-            return bits
-        for _, mask, _, _ in INOTIFY_EVENT.iter_unpack(events):  # a device's events have no names
-            bits |= mask

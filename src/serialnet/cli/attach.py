@@ -1,0 +1,78 @@
+"""``serialnet attach``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..core.endpoint import Endpoint
+from ..serving import serve
+from ._options import SEQUENCES_HELP, add_hook_options, announce, hooks_from, until_interrupted
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+__all__ = ["add_parser"]
+
+EPILOG = f"""\
+A program that opens the device reads and writes the port, and sets its baud rate. A device of this
+kind has no DTR and RTS: let a sequence be played when the program comes.
+
+{SEQUENCES_HELP}
+examples:
+  serialnet attach rfc2217://lab:4000 /tmp/ttyV0
+  serialnet attach rfc2217://lab:4000 /tmp/ttyV0 --on-connect dtr-pulse
+      for avrdude -P /tmp/ttyV0
+  serialnet attach rfc2217://lab:4000 /tmp/ttyV0 --on-connect esp-bootloader --on-disconnect esp-reset
+      for esptool --port /tmp/ttyV0 --before no-reset
+"""
+
+
+def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "attach",
+        parents=[common],
+        help="make a port far away a device of this machine, for any program",
+        description="Make a port a device of this machine (a pseudo-terminal), for any program.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("url", metavar="URL", help="the port: rfc2217://lab:4000, say")
+    parser.add_argument(
+        "path",
+        nargs="?",
+        metavar="PATH",
+        help="a symbolic link that leads to the device as long as this runs; default: none",
+    )
+    parser.add_argument("--mode", metavar="MODE", help="permissions of the device, as 660")
+    parser.add_argument("--group", metavar="GROUP", help="the group that the device belongs to")
+    add_hook_options(parser, auto_reset=False)
+    parser.set_defaults(run=run)
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Keep the device until interrupted, or until the port is lost."""
+    port = Endpoint.parse(options.url)
+    named = {"mode": options.mode, "group": options.group}
+    device = Endpoint(
+        ("pty",),
+        path=os.path.abspath(options.path) if options.path else "",
+        options={name: value for name, value in named.items() if value is not None},
+    )
+    hooks = hooks_from(options)
+    async with (
+        until_interrupted(),
+        serve(port, device, hooks=hooks, auto_reset=False) as server,
+    ):
+        path = Endpoint.parse(server.urls[0]).path
+        announce(
+            [
+                f"attached {port} at {path}",
+                f"  picocom -b 115200 {path}",
+                f"  python -m serial.tools.miniterm {path} 115200",
+            ]
+        )
+        await server.wait()
+    return 0
