@@ -54,19 +54,13 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
 
 async def run(options: argparse.Namespace) -> int:
     """Keep the device until interrupted, or until the port is lost."""
-    port = Endpoint.parse(options.url)
-    named = {"mode": options.mode, "group": options.group}
-    device = Endpoint(
-        ("pty",),
-        path=os.path.abspath(options.path) if options.path else "",
-        options={name: value for name, value in named.items() if value is not None},
-    )
+    port, device = Endpoint.parse(options.url), _device(options)
     hooks = hooks_from(options)
     async with (
         until_interrupted(),
         serve(port, device, hooks=hooks, auto_reset=False) as server,
     ):
-        path = Endpoint.parse(server.urls[0]).path
+        path = device.path or Endpoint.parse(server.urls[0]).path
         announce(
             [
                 f"attached {port} at {path}",
@@ -76,3 +70,9 @@ async def run(options: argparse.Namespace) -> int:
         )
         await server.wait()
     return 0
+
+
+def _device(options: argparse.Namespace) -> Endpoint:
+    path = os.path.abspath(options.path) if options.path else ""
+    named = {"mode": options.mode, "group": options.group}
+    return Endpoint(("pty",), path=path, options={k: v for k, v in named.items() if v is not None})

@@ -96,9 +96,10 @@ class Pty:
     def look(self) -> bool:
         """Take note of who came and left since the last look.
 
-        What one that has left has not read is discarded. A client that comes at once after another is told from it by the order of opens and closes. inotify
-        merges events of the same kind that nobody has looked at yet: of several programs at once, the
-        counting may be wrong, but not for longer than somebody is there.
+        What one that has left has not read is discarded. A client that comes at once after another is told
+        from it by the order of opens and closes. inotify merges events of the same kind that nobody has
+        looked at yet: of several programs at once, the counting may be wrong, but not for longer than
+        somebody is there.
 
         :return: whether somebody has opened the device since
         """
