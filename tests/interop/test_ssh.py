@@ -8,8 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -32,41 +32,37 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@asynccontextmanager
-async def sshd(directory: Path) -> AsyncIterator[tuple[str, int]]:
-    """Run an sshd of our own; the near command to reach it with, and its port."""
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """An sshd of our own: the command to reach it with, and its port."""
+    assert SSHD is not None
     for name in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
-    authorized = directory / "authorized_keys"
-    authorized.write_text((directory / "user.pub").read_text())
+        key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)]
+        subprocess.run(key, check=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    (directory / "known_hosts").write_text(f"[127.0.0.1]:{port} {(directory / 'host.pub').read_text()}")
+    (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{port} {(tmp_path / 'host.pub').read_text()}")
     if os.getuid() == 0:  # what the service would make
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    config = directory / "sshd_config"
+    config, log = tmp_path / "sshd_config", tmp_path / "sshd.log"
     config.write_text(
         f"ListenAddress 127.0.0.1:{port}\n"
-        f"HostKey {directory}/host\n"
-        f"AuthorizedKeysFile {authorized}\n"
+        f"HostKey {tmp_path}/host\n"
+        f"AuthorizedKeysFile {tmp_path}/user.pub\n"
         "PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\n"
-        "PermitUserEnvironment no\n"
     )
-    log = (directory / "sshd.log").open("wb")
-    assert SSHD is not None
-    server = subprocess.Popen([SSHD, "-D", "-e", "-f", config], stdin=subprocess.DEVNULL, stderr=log)
-    try:
-        await until(lambda: _answers(port) or server.poll() is not None)
-        assert server.poll() is None, (directory / "sshd.log").read_text()
-        near = (
-            f"ssh -F none -i {directory}/user -o IdentitiesOnly=yes"
-            f" -o UserKnownHostsFile={directory}/known_hosts"
-        )
-        yield near, port
-    finally:
-        server.terminate()
-        server.wait()
-        log.close()
+    near = (
+        f"ssh -F none -i {tmp_path}/user -o IdentitiesOnly=yes -o UserKnownHostsFile={tmp_path}/known_hosts"
+    )
+    command = [SSHD, "-D", "-f", str(config), "-E", str(log)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as server:
+        try:
+            while not _answers(port):
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.02)
+            yield near, port
+        finally:
+            server.terminate()
 
 
 def _answers(port: int) -> bool:
@@ -80,8 +76,9 @@ def far() -> str:
     return f"PYTHONPATH={source} {sys.executable} -m serialnet"
 
 
-async def test_a_port_behind_it(tmp_path: Path) -> None:
-    async with host_board(Board("esp32")) as board, sshd(tmp_path) as (near, port):
+async def test_a_port_behind_it(sshd: tuple[str, int]) -> None:
+    near, port = sshd
+    async with host_board(Board("esp32")) as board:
         url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{board.path}?baudrate=9600"
         async with serialnet.connect(url, ssh=near, command=far(), timeout=20) as transport:
             assert isinstance(transport, RFC2217Transport)
@@ -105,29 +102,28 @@ def _arguments(process: psutil.Process) -> str:
         return ""
 
 
-async def test_what_goes_wrong_there_is_told(tmp_path: Path) -> None:
-    async with sshd(tmp_path) as (near, port):
-        host = f"ssh://{getpass.getuser()}@127.0.0.1:{port}"
+async def test_what_goes_wrong_there_is_told(sshd: tuple[str, int]) -> None:
+    near, port = sshd
+    url = f"ssh://127.0.0.1:{port}/dev/no%20'such"
 
-        async def refusal(url: str, **options: object) -> str:
-            with pytest.raises(OpenError) as caught:
-                await serialnet.connect(url, **{"ssh": near, "command": far(), **options})
-            return str(caught.value)
+    async def refusal(url: str = url, **options: object) -> str:
+        with pytest.raises(OpenError) as caught:
+            await serialnet.connect(url, **{"ssh": near, "command": far(), **options})
+        return str(caught.value)
 
-        assert "no such device" in await refusal(f"{host}/dev/no%20'such")
-        assert "not found" in await refusal(f"{host}/dev/x", command="/no/serialnet")
-        assert "Permission denied" in await refusal(f"{host}/dev/x", ssh=near.replace("/user ", "/host "))
-        assert "Host key verification failed" in await refusal(
-            f"{host}/dev/x", ssh=near.replace("known_hosts", "nobody")
-        )
-        assert "no answer within 1 s" in await refusal(
-            f"{host}/dev/x", command="cat >/dev/null; true", connect_timeout=1
-        )
-    assert "Connection refused" in await refusal(f"{host}/dev/x")
+    assert "cannot open /dev/no 'such: there is no such device" in await refusal()
+    assert "ended with status 127" in await refusal(command="/no/serialnet")
+    assert "Permission denied" in await refusal(ssh=near.replace("/user ", "/host "))
+    assert "Host key verification failed" in await refusal(ssh=near.replace("known_hosts", "nobody"))
+    assert "no answer within 1 s" in await refusal(command="sleep 5; true", connect_timeout=1)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        closed = free.getsockname()[1]
+    assert "Connection refused" in await refusal(f"ssh://127.0.0.1:{closed}/dev/x")
 
 
-async def test_a_lost_connection_is_an_error(tmp_path: Path) -> None:
-    async with host_board(Board("esp32")) as board, sshd(tmp_path) as (near, port):
+async def test_a_lost_connection_is_an_error(sshd: tuple[str, int]) -> None:
+    near, port = sshd
+    async with host_board(Board("esp32")) as board:
         url = f"ssh://127.0.0.1:{port}{board.path}"
         async with serialnet.connect(url, ssh=near, command=far(), timeout=20) as transport:
             assert isinstance(transport, RFC2217Transport)
@@ -135,5 +131,4 @@ async def test_a_lost_connection_is_an_error(tmp_path: Path) -> None:
             assert isinstance(ssh, ExecTransport)
             psutil.Process(ssh._keeper._process.pid).kill()
             with anyio.fail_after(10), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
-                while True:
-                    await transport.receive()
+                await transport.line.drain()

@@ -12,6 +12,9 @@ from serialnet import Access, Endpoint, EndpointError
     ("url", "access", "fine"),
     [
         ("tcp://127.0.0.1:0", Access(), True),
+        ("unix:///run/board.sock", Access(), True),
+        ("rfc2217+stdio:", Access(), True),
+        ("tcp://:0", Access(), False),
         ("tcp://127.8.9.10:0", Access(), True),
         ("tcp://localhost:0", Access(), True),
         ("tcp://[::1]:0", Access(), True),
@@ -43,6 +46,8 @@ LAB = Access(["172.16.0.0/12", "192.0.2.7", "fd00::/8"])
     ("access", "peer", "fine"),
     [
         (Access(), "127.0.0.1:5", True),
+        (Access(), "unix:pid=1,uid=0", True),
+        (Access(), "stdio:", True),
         (Access(), "[::1]:5", True),
         (Access(), "[::ffff:127.0.0.1]:5", True),
         (Access(), "192.0.2.7:5", False),

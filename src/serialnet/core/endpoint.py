@@ -15,7 +15,7 @@ __all__ = ["Endpoint"]
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9.-]*(?:\+[A-Za-z][A-Za-z0-9.-]*)*):(.*)", re.DOTALL)
 _COM = re.compile(r"(?:\\\\\.\\)?COM\d+", re.IGNORECASE)
 _USER = re.compile(r"[^:/?#\[\]@]+")
-_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[^\]]+)?\]|[^:/?#\[\]@]+):(\d+)")
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[^\]]+)?\]|[^:/?#\[\]@]*):(\d+)")
 # What follows these is not ours to read: another library's URL, a command.
 _OPAQUE = frozenset({"pyserial", "exec"})
 # Options whose values are for nobody's eyes.

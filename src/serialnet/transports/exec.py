@@ -202,7 +202,7 @@ class _Factory:
             raise EndpointError(
                 f"'{endpoint}': expected a command, split as a shell does: {str(error).lower()}"
             ) from None
-        if not command:
+        if not command or not command[0]:
             raise EndpointError(f"'{endpoint}': expected exec:COMMAND, as 'exec:ssh pi cat /dev/ttyUSB0'")
         return run_command(command)
 
