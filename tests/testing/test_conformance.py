@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import tty
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ import serialnet
 from serialnet import AskingTransport, Inputs, Outputs, Transport
 from serialnet.testing import check_transport
 from serialnet.transports._descriptor import DescriptorTransport
+from serialnet.transports.stdio import StdioTransport
 
 Ends: TypeAlias = tuple[Transport, Transport]
 
@@ -91,6 +94,21 @@ async def serial_port() -> Ends:
         os.close(slave)
 
 
+async def two_programs() -> Ends:
+    """Two programs whose standard streams are joined by pipes."""
+    stdin, far_out = os.pipe()
+    far_in, stdout = os.pipe()
+    try:
+        return StdioTransport(stdin, stdout), StdioTransport(far_in, far_out)
+    finally:
+        for descriptor in (stdin, stdout, far_in, far_out):
+            os.close(descriptor)
+
+
+def socket_path() -> str:
+    return f"{tempfile.gettempdir()}/serialnet-{uuid.uuid4().hex}.sock"
+
+
 @dataclass(frozen=True)
 class Row:
     make_pair: Callable[[], Any]
@@ -106,6 +124,10 @@ TABLE = {
     "sim": Row(echoing_board),
     "tcp": Row(lambda: dialled("tcp://127.0.0.1:0")),
     "rfc2217": Row(lambda: dialled("rfc2217://127.0.0.1:0")),
+    "unix": Row(lambda: dialled(f"unix://{socket_path()}")),
+    "rfc2217+unix": Row(lambda: dialled(f"rfc2217+unix://{socket_path()}")),
+    "stdio": Row(two_programs),
+    "exec": Row(lambda: loopback("exec:cat")),
     "serial": Row(serial_port, {"outlives_peer": (Master,)}),
 }
 

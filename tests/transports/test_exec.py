@@ -121,6 +121,12 @@ async def test_a_failure_without_a_word_says_why() -> None:
                 await transport.receive()
 
 
+async def test_also_to_who_sends() -> None:
+    async with await execute("sh -c 'echo no such board >&2; exit 3'") as transport:
+        with pytest.raises(anyio.BrokenResourceError, match=r"^sh ended with status 3: no such board$"):
+            await transport.send(bytes(10_000_000))  # the pipe takes some
+
+
 async def test_a_failure_after_some_output_is_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async with await execute("sh -c 'echo x; kill -9 $$'") as transport:
         assert await transport.receive() == b"x\n"

@@ -72,7 +72,16 @@ class ExecTransport(PipeTransport):
         self._received = True
         return n
 
+    @override
+    async def send_some(self, data: Buffer) -> int:
+        try:
+            return await super().send_some(data)
+        except anyio.BrokenResourceError:
+            await self._tell_status()
+            raise
+
     async def _tell_status(self) -> None:
+        """Log how it ended; if that is all that came of it, raise it."""
         with anyio.move_on_after(EXIT_DELAY):
             await self._keeper.wait()
         if not (status := self._keeper.status):
