@@ -47,7 +47,9 @@ def test_the_parent_finds_its_streams_as_they_were() -> None:
 def test_a_socket_as_sshd_and_inetd_have_it() -> None:
     near, far = socket.socketpair()
     with near, far:
-        with subprocess.Popen([*SERVE, "--listen", "stdio:"], stdin=near, stdout=near, stderr=-3) as process:
+        with subprocess.Popen(
+            [*SERVE, "--listen", "stdio:"], stdin=near.fileno(), stdout=near.fileno()
+        ) as process:
             far.sendall(b"hello")
             assert far.recv(10) == b"hello"
             far.shutdown(socket.SHUT_WR)

@@ -94,7 +94,8 @@ async def test_cancelled_receives_and_sends_lose_nothing() -> None:
 
 async def test_its_errors_go_to_the_log_line_by_line(caplog: pytest.LogCaptureFixture) -> None:
     text = (
-        "import os; os.write(2, b'one\\n\\x1b[2Jtwo\\r\\n\\n\\xff' + 3000 * b'x' + b'\\nlast'); print('out')"
+        "import os; os.write(2, b'one\\n\\x1b[2Jtwo\\r\\n\\n\\xff' + 3000 * b'x' + b'\\nlast');"
+        " os.write(1, b'out\\n')"
     )
     async with await execute(script(text)) as transport:
         assert await transport.receive() == b"out\n"
