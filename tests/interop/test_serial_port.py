@@ -28,7 +28,9 @@ COMMANDS = {
 }
 
 
-async def flash(command: str, query: str, capacitor: float, shim: str, directory: Path) -> None:
+async def flash(
+    command: str, query: str, capacitor: float, shim: str, directory: Path, scheme: str = ""
+) -> None:
     await anyio.Path(directory).mkdir()
     await anyio.Path(directory, "image.bin").write_bytes(IMAGE)
     board = Board(capacitor=capacitor)
@@ -38,7 +40,8 @@ async def flash(command: str, query: str, capacitor: float, shim: str, directory
     name, *flags = command.split()
     async with host_board(board) as port:
         environment = {**os.environ, **port.environment, "LD_PRELOAD": shim}
-        serve = [sys.executable, "-m", "serialnet", "serve", port.path, "--listen", "rfc2217://127.0.0.1:0"]
+        listen = ["--listen", "rfc2217://127.0.0.1:0"]
+        serve = [sys.executable, "-m", "serialnet", "serve", f"{scheme}{port.path}", *listen]
         async with await anyio.open_process(serve, env=environment, stderr=None) as server:
             assert server.stdout is not None
             line = await TextReceiveStream(server.stdout).receive()
@@ -80,3 +83,9 @@ async def test_esptool_at_a_device(anyio_backend: str, shim: str, tmp_path: Path
     async with anyio.create_task_group() as tasks:
         for number, cell in enumerate(cells * times(1, 20)):
             tasks.start_soon(run, number, *cell)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_esptool_at_a_device_by_way_of_pyserial(anyio_backend: str, shim: str, tmp_path: Path) -> None:
+    await flash("write-flash", "", 1e-6, shim, tmp_path / "flash", scheme="pyserial:")
