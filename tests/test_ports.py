@@ -98,7 +98,10 @@ def test_the_usb_device_of_a_windows_port(have: Callable[..., None], device: str
 
 def test_a_device_that_goes_while_it_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     """pyserial then stumbles over a file that is not there."""
-    answers = [TypeError("int() can't convert non-string with explicit base"), [described("/dev/ttyS0")]]
+    answers: list[TypeError | list[ListPortInfo]] = [
+        TypeError("int() can't convert non-string with explicit base"),
+        [described("/dev/ttyS0")],
+    ]
 
     def comports() -> Sequence[ListPortInfo]:
         answer = answers.pop(0)
@@ -144,7 +147,7 @@ async def test_watching_a_source() -> None:
         with anyio.move_on_after(0.05):
             await anext(events)  # cancelled: nothing is lost by that
         there[:] = [replace(CP2102, serial_number="0002", by_id=("/dev/serial/by-id/x",))]
-        await expect(events, PortRemoved(CP2102), PortRemoved(ESP), PortAdded(replace(there[0])))
+        await expect(events, PortRemoved(ESP), PortRemoved(CP2102), PortAdded(there[0]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="uses inotify")
@@ -229,11 +232,12 @@ def test_the_table_where_the_terminal_knows_only_ascii(monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "stdout", output)
     with use_source(lambda: [replace(ESP, description="caf\u00e9")]):
         assert main(["ports"]) == 0
-    assert rb"caf\xe9" in output.buffer.raw.getvalue() if hasattr(output.buffer, "raw") else True
+    output.seek(0)
+    assert rb"caf\xe9" in output.buffer.read()
 
 
 def test_no_ports(capsys: pytest.CaptureFixture[str]) -> None:
-    with use_source(lambda: []):
+    with use_source(list):
         assert main(["ports"]) == 0
         assert capsys.readouterr().out == "no serial port is plugged in\n"
         assert main(["ports", "--json"]) == 0

@@ -13,7 +13,14 @@ from typing_extensions import override
 class FakePyserial(SerialBase):
     """One port. ``calls`` lists what was done to it."""
 
+    _bytesize: int
+    _parity: str
+    _stopbits: float
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._dtr_state = self._rts_state = True
+        self._break_state = False
+        self._baudrate: int = 0
         self.calls: list[tuple[str, object]] = []
         self.incoming = bytearray()
         self.written = bytearray()
@@ -54,7 +61,7 @@ class FakePyserial(SerialBase):
             self.changed.notify_all()
 
     def _reconfigure_port(self) -> None:
-        self._called("configure", (self._baudrate, self._bytesize, self._parity, self._stopbits))  # type: ignore[attr-defined]
+        self._called("configure", (self._baudrate, self._bytesize, self._parity, self._stopbits))
         if self.real_baudrate is not None:
             self._baudrate = self.real_baudrate
 
