@@ -84,12 +84,12 @@ class Master(DescriptorTransport):
         await anyio.lowlevel.checkpoint()
 
 
-async def serial_port() -> Ends:
+async def serial_port(scheme: str = "") -> Ends:
     master, slave = os.openpty()
     tty.setraw(slave)
     os.set_blocking(master, False)
     try:
-        return await serialnet.connect(os.ttyname(slave)), Master(master)
+        return await serialnet.connect(f"{scheme}{os.ttyname(slave)}"), Master(master)
     finally:
         os.close(slave)
 
@@ -129,6 +129,8 @@ TABLE = {
     "stdio": Row(two_programs),
     "exec": Row(lambda: loopback("exec:cat")),
     "serial": Row(serial_port, {"outlives_peer": (Master,)}),
+    "pyserial": Row(lambda: serial_port("pyserial:"), {"outlives_peer": (Master,)}),
+    "pyserial loop": Row(lambda: loopback("pyserial:loop://")),
 }
 
 
