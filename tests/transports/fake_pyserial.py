@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from serial.serialutil import SerialBase
@@ -30,6 +31,8 @@ class FakePyserial(SerialBase):
         self.errors: dict[str, Exception] = {}
         #: the rate that the driver makes of what was asked
         self.real_baudrate: int | None = None
+        #: called with what a read gives, when the driver has it no more
+        self.read_returns: Callable[[bytes], None] = lambda data: None
         self.changed = threading.Condition()
         super().__init__(*args, **kwargs)
 
@@ -86,7 +89,8 @@ class FakePyserial(SerialBase):
                 self.changed.wait(left)
             data = bytes(self.incoming[:size])
             del self.incoming[:size]
-            return data
+        self.read_returns(data)
+        return data
 
     @override
     def write(self, data: Any, /) -> int:

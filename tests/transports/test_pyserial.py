@@ -316,13 +316,26 @@ async def test_purging_unsent_bytes(fake: FakePyserial, monkeypatch: pytest.Monk
 
 
 async def test_purging_received_bytes(fake: FakePyserial) -> None:
+    """Also those that a read is just about to bring."""
+    reached, let_go = threading.Event(), threading.Event()
+
+    def hold(data: bytes) -> None:
+        if data:
+            reached.set()
+            assert let_go.wait(TIMEOUT)
+
+    fake.read_returns = hold
     async with serialnet.connect("pyserial:COM3") as port:
         assert port.line is not None
-        for _ in range(20):
-            fake.feed(b"old" * 1000)
-            await port.line.purge(Purge.RECEIVED)
-            fake.feed(b"new")
-            assert await receive_exactly(port, 3) == b"new"
+        fake.feed(b"old")
+        while not reached.is_set():  # noqa: ASYNC110  # set in a thread
+            await anyio.sleep(0.001)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(port.line.purge, Purge.RECEIVED)
+            await anyio.sleep(0.05)
+            let_go.set()
+        fake.feed(b"new")
+        assert await receive_exactly(port, 3) == b"new"
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ class PyserialPort:
         self._threads: list[threading.Thread] = []
         self.failure: str | None = None
         """Why reading or writing has failed, once it has."""
-        self.settings = options.settings(LineSettings())
-        self.outputs = Outputs(options.dtr is not False, options.rts is not False)
+        self.settings: LineSettings = options.settings(LineSettings())
+        self.outputs: Outputs = Outputs(options.dtr is not False, options.rts is not False)
 
     def open(self) -> None:
         """Open the port and start the threads.
