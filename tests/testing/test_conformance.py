@@ -130,7 +130,6 @@ TABLE = {
     "exec": Row(lambda: loopback("exec:cat")),
     "serial": Row(serial_port, {"outlives_peer": (Master,)}),
     "pyserial": Row(lambda: serial_port("pyserial:"), {"outlives_peer": (Master,)}),
-    "pyserial loop": Row(lambda: loopback("pyserial:loop://")),
 }
 
 

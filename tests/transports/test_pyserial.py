@@ -177,17 +177,19 @@ async def test_an_unplugged_board() -> None:
                 assert isinstance(await anext(events), Lost)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # spy:// never closes its file
 async def test_spy(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with anyio.fail_after(TIMEOUT):
         async with board_port("pyserial:spy://", f"?file={log}") as port:
             assert port.line is not None
+            assert isinstance(port, pyserial.PyserialTransport)
+            output = port._port._port.formatter.output
             await port.send(b"seen")
             await port.line.drain()
             with anyio.fail_after(5):
                 while "seen" not in log.read_text():  # noqa: ASYNC110  # there is no event
                     await anyio.sleep(0.01)
+    output.close()  # pyserial never does
 
 
 @pytest.mark.parametrize(
