@@ -10,7 +10,7 @@ from typing_extensions import Buffer
 
 from ...core.transport import Transport
 from ._pairs import Check, Pair
-from ._promises import QUIET, expect, promised, raises, receive_exactly, together
+from ._promises import QUIET, beside, expect, promised, raises, receive_exactly, together
 
 __all__ = ["CHECKS"]
 
@@ -71,6 +71,10 @@ async def receiving(pair: Pair) -> None:
         await here.receive_into(bytearray())
     with promised("receive raises ValueError if max_bytes is less than 1"), raises(ValueError):
         await here.receive(0)
+    async with beside(here.receive) as waiting:
+        with promised("a receive waits for one byte at least"):
+            early = waiting.finished.is_set()
+            expect(not early, f"with nothing to receive it returned {waiting.result!r}")
     with promised("receive returns at least one byte, and max_bytes at most, as bytes"):
         await there.send(b"0123456789")
         data = await here.receive(1)

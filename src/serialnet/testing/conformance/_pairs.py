@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -75,7 +75,8 @@ async def _closing(ends: _Ends) -> AsyncIterator[None]:
     finally:
         with anyio.move_on_after(PATIENCE, shield=True):
             for end in ends:
-                await end.aclose()
+                with suppress(Exception):  # there is a check for that
+                    await end.aclose()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -9,6 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from ._pairs import Check, Pair
 from ._promises import (
+    PATIENCE,
     QUIET,
     Call,
     beside,
@@ -24,7 +26,7 @@ __all__ = ["CHECKS", "CLOGGED_CHECKS"]
 
 MARK = b"\x01" * 4096
 END = b"\x02"
-# Each is tried while data comes in: so many rounds of the event loop later, and fractions of milliseconds.
+# When a receive is cancelled while data comes in: rounds of the event loop, and seconds, later.
 STEPS = range(12)
 DELAYS = [n * 0.0002 for n in range(12)]
 
@@ -42,22 +44,30 @@ async def cancelled_receive(pair: Pair) -> None:
         n = await here.receive_into(buffer)
         received.extend(buffer[:n])
 
+    data = bytes(range(100))
+    attempts = itertools.cycle(
+        (call, steps, delay)
+        for call in (receive, receive_into)
+        for steps, delay in [*((steps, 0.0) for steps in STEPS), *((0, delay) for delay in DELAYS)]
+    )
+
+    async def send() -> None:
+        for byte in data:
+            await there.send(bytes([byte]))
+            await anyio.sleep(0.001)
+
     with promised("cancelling a receive loses nothing, and the transport stays usable", patience=30):
-        sent = bytearray()
-        for call in (receive, receive_into):
-            for steps, delay in [*((steps, 0.0) for steps in STEPS), *((0, delay) for delay in DELAYS)]:
-                chunk = bytes([len(sent) % 251])
-                sent += chunk
-                await together(
-                    lambda call=call, steps=steps, delay=delay: cancelled_after(steps, call, delay),  # type: ignore[misc]
-                    lambda chunk=chunk: there.send(chunk),  # type: ignore[misc]
-                )
-        with anyio.move_on_after(QUIET):
-            while len(received) < len(sent):
+        async with beside(send) as sending:
+            while not sending.finished.is_set():
+                call, steps, delay = next(attempts)
+                await cancelled_after(steps, call, delay)
+            await sending.outcome()
+        with anyio.move_on_after(PATIENCE / 5):
+            while len(received) < len(data):
                 received += await here.receive()
-        lost = len(sent) - len(received)
-        expect(not lost, f"{lost} of {len(sent)} bytes were lost")
-        expect(received == sent, "the bytes arrived in another order")
+        lost = len(data) - len(received)
+        expect(not lost, f"{lost} of {len(data)} bytes were lost")
+        expect(received == data, "the bytes arrived in another order")
 
 
 async def busy_receive(pair: Pair) -> None:
