@@ -139,7 +139,9 @@ async def test_a_broken_one_is_named_and_harms_nobody_else(
     install(f"bad = {entry}\nble = their_plugin:factory")
     with pytest.raises(EndpointError, match=f"transport 'bad' .*{message}") as caught:
         await serialnet.connect("bad:")
-    assert entry == "their_plugin:Strange" or f"of the package their-package cannot be used ({entry})" in str(caught.value)
+    assert entry == "their_plugin:Strange" or f"of the package their-package cannot be used ({entry})" in str(
+        caught.value
+    )
     async with serialnet.connect("ble:") as transport, serialnet.connect("loop:"):
         await transport.send(b"abc")
     with pytest.raises(UnknownSchemeError, match="bad, ble, exec, loop"):

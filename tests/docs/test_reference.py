@@ -14,12 +14,13 @@ import serialnet
 import serialnet.chips
 import serialnet.hooks
 import serialnet.resets
+import serialnet.testing
 import serialnet.testing.pty
 from serialnet.core.options import describe
 from serialnet.core.registry import BUILT_IN, find_factory
 
 DOCS = Path(__file__).parents[2] / "docs"
-MODULES = [serialnet.hooks, serialnet.resets, serialnet.chips, serialnet.testing.pty]
+MODULES = [serialnet.hooks, serialnet.resets, serialnet.chips, serialnet.testing, serialnet.testing.pty]
 
 
 def page(name: str) -> str:

@@ -17,9 +17,10 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 import serialnet
-from serialnet import AskingTransport, Inputs, Outputs, Transport
+from serialnet import AskingTransport, Inputs, Outputs, Transport, TransportAttribute
 from serialnet.testing import check_transport
 from serialnet.transports._descriptor import DescriptorTransport
+from serialnet.transports.pty import PtyTransport
 from serialnet.transports.stdio import StdioTransport
 
 Ends: TypeAlias = tuple[Transport, Transport]
@@ -34,6 +35,7 @@ async def loopback(url: str) -> AsyncIterator[Ends]:
 @asynccontextmanager
 async def echoing_board() -> AsyncIterator[Ends]:
     async with serialnet.connect("sim://esp32") as board:
+        assert board.line is not None
         await serialnet.resets.reset(board.line)
         log = b""
         while b"factory" not in log:
@@ -41,6 +43,11 @@ async def echoing_board() -> AsyncIterator[Ends]:
         with anyio.move_on_after(0.05):
             await board.receive()
         yield board, board
+
+
+async def pty_and_port() -> Ends:
+    pty = await serialnet.connect("pty:")
+    return pty, await serialnet.connect(pty.extra(TransportAttribute.url).removeprefix("pty://"))
 
 
 async def dialled(url: str) -> Ends:
@@ -128,6 +135,7 @@ TABLE = {
     "rfc2217+unix": Row(lambda: dialled(f"rfc2217+unix://{socket_path()}")),
     "stdio": Row(two_programs),
     "exec": Row(lambda: loopback("exec:cat")),
+    "pty": Row(pty_and_port, {"in_order": False, "outlives_peer": (PtyTransport,)}),
     "serial": Row(serial_port, {"outlives_peer": (Master,)}),
     "pyserial": Row(lambda: serial_port("pyserial:"), {"outlives_peer": (Master,)}),
 }

@@ -2,6 +2,7 @@
 
 import anyio
 import pytest
+
 import serialnet
 from serialnet import EndpointError, OpenError
 from serialnet.testing import check_transport
@@ -44,11 +45,13 @@ async def test_the_other_end_goes_without_a_word(broker) -> None:
 
 
 async def test_rfc2217_goes_over_it(broker) -> None:
-    async with serialnet.serve("loop:", f"rfc2217+mqtt://{broker.netloc}/lab/port") as server:
-        async with serialnet.connect(server.urls[0], baudrate=9600) as port:
-            assert port.line.settings.baudrate == 9600
-            await port.send(b"hello")
-            assert await port.receive() == b"hello"
+    async with (
+        serialnet.serve("loop:", f"rfc2217+mqtt://{broker.netloc}/lab/port") as server,
+        serialnet.connect(server.urls[0], baudrate=9600) as port,
+    ):
+        assert port.line.settings.baudrate == 9600
+        await port.send(b"hello")
+        assert await port.receive() == b"hello"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,7 @@ async def test_nobody_there(broker) -> None:
 
 
 async def test_no_broker(free_tcp_port: int) -> None:
-    with pytest.raises(OpenError, match="cannot connect to the broker .*refused"):
+    with pytest.raises(OpenError, match=r"cannot connect to the broker .*refused"):
         await serialnet.connect(f"mqtt://127.0.0.1:{free_tcp_port}/lab")
 
 

@@ -171,13 +171,14 @@ def _problem(factory: TransportFactory) -> str | None:
     for name in ("connect", "listen"):
         if not inspect.iscoroutinefunction(getattr(factory, name, _left_out)):
             return f"its {name} must be an async def"
-    if not (isinstance(factory.options, type) and is_dataclass(factory.options)):
-        return f"its options must be a dataclass, not {factory.options!r}"
-    for field in fields(factory.options):
+    options: object = factory.options
+    if not (isinstance(options, type) and is_dataclass(options)):
+        return f"its options must be a dataclass, not {options!r}"
+    for field in fields(options):
         if field.default is MISSING:
             return f"its option {field.name!r} must have a default: {field.name} = serialnet.option(...)"
     try:
-        describe(factory.options)
+        describe(options)
     except Exception as error:  # noqa: BLE001  # of annotations that do not resolve, or are no option's
         return f"its options have an annotation that cannot be used: {error!r}"
     return None

@@ -1,4 +1,4 @@
-"""For tests: a conformance kit for transports, and simulated boards on devices (:mod:`serialnet.testing.pty`)."""
+"""For tests: a conformance kit for transports; in :mod:`serialnet.testing.pty`, boards on devices."""
 
 from .conformance import check_transport
 

@@ -99,7 +99,9 @@ class SimulatedTransport(Transport):
     @property
     @override
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        attributes: dict[Any, Callable[[], Any]] = {TransportAttribute.url: lambda: f"sim://{self.board.chip}"}
+        attributes: dict[Any, Callable[[], Any]] = {
+            TransportAttribute.url: lambda: f"sim://{self.board.chip}"
+        }
         if self.board.usb is not None:
             attributes[TransportAttribute.usb] = lambda: self.board.usb
         return attributes

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
 import paho.mqtt.client as paho
+
 from serialnet import OpenError
 
 # What a broker that goes without a word is given until we notice, in seconds.
@@ -120,7 +122,5 @@ class Client:
         """Call in the event loop, and wait for that: so the broker is read no faster than we can follow."""
         if self._closing:
             return
-        try:
+        with suppress(RuntimeError):  # the event loop has ended
             anyio.from_thread.run_sync(call, token=self._token)
-        except RuntimeError:
-            pass  # the event loop has ended

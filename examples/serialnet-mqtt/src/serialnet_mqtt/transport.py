@@ -22,8 +22,9 @@ from uuid import uuid4
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
-from serialnet import Listener, OpenError, Transport, TransportAttribute
 from typing_extensions import Buffer, override
+
+from serialnet import Listener, OpenError, Transport, TransportAttribute
 
 from .client import Client
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import replace
 
 import anyio
@@ -43,7 +44,8 @@ async def order(pair: Pair) -> None:
     line, asker = roles
     seed = random.getrandbits(32)
     choices = random.Random(seed)
-    script = [choices.choice([b"ab", 1200, 9600, True, False]) for _ in range(40)]
+    kinds: list[bytes | int] = [b"ab", 1200, 9600, True, False]
+    script = choices.choices(kinds, k=40)
     sent: list[object] = []
     arrived: list[object] = []
 
@@ -154,10 +156,8 @@ async def closed_unanswered(pair: Pair) -> None:
     line, asker = roles
 
     async def ask() -> None:
-        try:
+        with suppress(anyio.BrokenResourceError, LineError):  # an answer, too
             await line.configure(SOME)
-        except (anyio.BrokenResourceError, LineError):
-            pass  # an answer, too
 
     async with beside(ask) as asking:
         with promised("every request is answered, at the latest when the transport closes"):

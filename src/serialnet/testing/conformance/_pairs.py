@@ -36,7 +36,7 @@ class Pairs:
 
     async def run(self, check: Check, *, clogged: bool = False) -> None:
         """Run a check on a new pair, and on another one the other way round."""
-        make = clogged and self.make_clogged_pair or self.make_pair
+        make = (clogged and self.make_clogged_pair) or self.make_pair
         for swapped in (False, True):
             async with _open(make) as ends:
                 pair = Pair(self, *(reversed(ends) if swapped else ends))

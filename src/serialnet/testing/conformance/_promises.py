@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from ...core.transport import Transport
 
-__all__ = ["PATIENCE", "QUIET", "Beside", "Call", "beside", "cancelled_after", "expect", "promised", "raises", "receive_exactly", "together"]
+__all__ = [
+    "PATIENCE",
+    "QUIET",
+    "Beside",
+    "Call",
+    "beside",
+    "cancelled_after",
+    "expect",
+    "promised",
+    "raises",
+    "receive_exactly",
+    "together",
+]
 
-Call: TypeAlias = Callable[[], Awaitable[object]]
+Call: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
 
 #: Seconds that anything may take.
 PATIENCE = 5.0
@@ -31,7 +43,7 @@ def promised(rule: str, patience: float = PATIENCE) -> Iterator[None]:
     try:
         with anyio.fail_after(patience):
             yield
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # raised on, in other words
         cause = _leaf(error)
         if isinstance(cause, ContractError):
             raise cause from cause.__cause__

@@ -23,22 +23,22 @@ async def attributes(pair: Pair) -> None:
     """Read the typed attributes."""
     here = pair.here
     with promised("extra(TransportAttribute.url) is a URL without secrets"):
-        url = here.extra(TransportAttribute.url, None)
+        url: object = here.extra(TransportAttribute.url, None)
         if url is not None:
             expect(isinstance(url, str), f"it is {url!r}")
-            expect(str(Endpoint.parse(url)) == url, f"it is {url!r}")
-            expect(not re.search(r"//[^/]*:[^/]*@", url), "there is a password before the host")
+            expect(str(Endpoint.parse(str(url))) == url, f"it is {url!r}")
+            expect(not re.search(r"//[^/]*:[^/]*@", str(url)), "there is a password before the host")
     for told in (repr(here), *map(repr, _values(here.extra_attributes))):
         with promised("secrets never show"):
             for secret in pair.pairs.secrets:
                 expect(secret not in told, f"there is one in {told.replace(secret, '***')!r}")
     with promised("extra(TransportAttribute.peer) is a text, as host:port"):
-        peer = here.extra(TransportAttribute.peer, "host:port")
+        peer: object = here.extra(TransportAttribute.peer, "host:port")
         expect(isinstance(peer, str) and peer, f"it is {peer!r}")
     with promised("extra(TransportAttribute.usb) is a pair of numbers, vendor and product"):
-        usb = here.extra(TransportAttribute.usb, (0, 0))
-        fits = isinstance(usb, tuple) and len(usb) == 2
-        expect(fits and all(isinstance(n, int) and 0 <= n < 65536 for n in usb), f"it is {usb!r}")
+        usb: object = here.extra(TransportAttribute.usb, (0, 0))
+        fits = isinstance(usb, tuple) and [isinstance(n, int) and 0 <= n < 65536 for n in usb] == [True] * 2
+        expect(fits, f"it is {usb!r}")
 
 
 def _values(extra: object) -> list[object]:
@@ -62,7 +62,7 @@ async def leaks(pair: Pair) -> None:
         most = before[name] + (ROUNDS - 1 if name == "threads" else 0)
         with promised(f"a transport that was closed leaves no {name}"):
             with anyio.move_on_after(PATIENCE / 2):
-                while count() > most:
+                while count() > most:  # noqa: ASYNC110  # nobody would tell
                     await anyio.sleep(QUIET / 10)
             left = count() - before[name]
             expect(count() <= most, f"{left} were left by {ROUNDS} pairs")

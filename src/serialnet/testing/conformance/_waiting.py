@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -108,7 +107,7 @@ async def checkpoints(pair: Pair) -> None:
     await _is_cancelled("send", lambda: here.send(b"x"))
 
 
-async def _lets_others_run(name: str, call: Callable[[], Awaitable[object]]) -> None:
+async def _lets_others_run(name: str, call: Call) -> None:
     """Three calls of one round each: another task comes to its turn in between, in whatever order."""
     turns = 0
 
