@@ -117,6 +117,7 @@ class FakeLine(Line):
             yield InputsChanged(self.inputs, self.inputs)
             while True:
                 while not self.queued:
+                    self._port.check_open()
                     await self._port.news.wait()
                 yield self.queued.popleft()
 
