@@ -17,12 +17,12 @@ __all__ = [
     "PortHolder",
     "PortInfo",
     "PortSource",
+    "find_port",
     "holders_of",
     "list_ports",
     "ports",
     "source_in_use",
     "system_ports",
-    "usb_id",
     "use_source",
 ]
 
@@ -134,16 +134,13 @@ def system_ports() -> list[PortInfo]:
 _source: PortSource = system_ports
 
 
-def usb_id(device: str) -> tuple[int, int] | None:
-    """Vendor and product of the USB device behind a port, if it is on USB.
+def find_port(device: str) -> PortInfo | None:
+    """Find a port by its name.
 
     :param device: its name, or a link to it
     """
     names = {device, os.path.realpath(device), device.upper().removeprefix("\\\\.\\")}
-    for port in list_ports():
-        if port.url in names and port.vid is not None and port.pid is not None:
-            return port.vid, port.pid
-    return None
+    return next((port for port in list_ports() if port.url in names), None)
 
 
 def holders_of(devices: Iterable[str]) -> dict[str, tuple[PortHolder, ...]]:

@@ -14,14 +14,16 @@ from ..bridge import Hook
 from ..core.errors import EndpointError
 from ..hooks import OnConnect, OnDisconnect, OnFirstData
 from ..resets import SEQUENCES
-from ..serving import Access
+from ..serving import Access, Gap, GapPolicy
 
 __all__ = [
     "SEQUENCES_HELP",
     "access_from",
     "add_access_options",
+    "add_gap_options",
     "add_hook_options",
     "announce",
+    "gap_from",
     "hooks_from",
     "until_interrupted",
 ]
@@ -83,6 +85,34 @@ def add_access_options(parser: argparse.ArgumentParser) -> None:
 def access_from(options: argparse.Namespace) -> Access:
     """Who may connect."""
     return Access(options.allow, insecure=options.insecure)
+
+
+def add_gap_options(parser: argparse.ArgumentParser) -> None:
+    """Add what becomes of sessions while the port is gone; :func:`gap_from` has the answer."""
+    parser.add_argument(
+        "--gap",
+        choices=[*(policy.value for policy in GapPolicy), "end"],
+        default=GapPolicy.HOLD.value,
+        help="while the port is gone (unplugged, restarting), a session waits (hold, the default), goes on "
+        "and loses what it sends (discard) or ends (signal); or everything ends (end)",
+    )
+    parser.add_argument(
+        "--gap-timeout",
+        type=float,
+        default=Gap().timeout,
+        metavar="SECONDS",
+        help=f"how long a session outlives its port; default: {Gap().timeout:g}",
+    )
+
+
+def gap_from(options: argparse.Namespace) -> Gap | None:
+    """What becomes of sessions while the port is gone."""
+    if options.gap == "end":
+        return None
+    try:
+        return Gap(GapPolicy(options.gap), options.gap_timeout)
+    except ValueError as error:
+        raise EndpointError(f"--gap-timeout: {error}") from None
 
 
 def announce(lines: Iterable[str], *, quiet_output: bool = False) -> None:

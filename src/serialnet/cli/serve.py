@@ -17,8 +17,10 @@ from ._options import (
     SEQUENCES_HELP,
     access_from,
     add_access_options,
+    add_gap_options,
     add_hook_options,
     announce,
+    gap_from,
     hooks_from,
     until_interrupted,
 )
@@ -66,6 +68,7 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
     )
     add_hook_options(parser)
     add_access_options(parser)
+    add_gap_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -80,6 +83,7 @@ async def run(options: argparse.Namespace) -> int:
             *(options.listen or [DEFAULT_LISTEN]),
             hooks=hooks,
             access=access_from(options),
+            gap=gap_from(options),
             auto_reset=options.auto_reset,
         ) as server,
         server.events() as events,
@@ -98,7 +102,9 @@ async def _until_done(events: AsyncIterator[ServerEvent], scope: anyio.CancelSco
     """End when the client on standard input and output has left: we were started for it."""
     async for event in events:
         match event:
-            case ClientLeft("stdio:", end) if end.by != "b":
+            case ClientLeft("stdio:", end):
+                if end.by == "b":
+                    raise anyio.BrokenResourceError(end.reason)
                 scope.cancel()
             case ClientRefused("stdio:", reason):
                 raise OpenError(f"the port cannot be had: {reason}")

@@ -97,7 +97,7 @@ class Endpoint:
     def netloc(self) -> str:
         """User, host and port as a URL has them."""
         user = f"{self.user}@" if self.user else ""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = f"[{self.host}]" if ":" in self.host and self.schemes[-1] != "usb" else self.host
         return f"{user}{host}" if self.port is None else f"{user}{host}:{self.port}"
 
     def __str__(self) -> str:
@@ -135,6 +135,8 @@ def _parse_rest(schemes: tuple[str, ...], rest: str, shown: str) -> Endpoint:
     if at and not _USER.fullmatch(user):
         raise EndpointError(f"{shown!r}: expected USER@HOST (a URL here has no password before '@')")
     host, port = netloc, None
+    if schemes[-1] == "usb":  # VENDOR:PRODUCT, in hexadecimal digits
+        return Endpoint(schemes, host, None, unquote(slash + path), options, user=unquote(user))
     if match := _HOST_PORT.fullmatch(netloc):
         host, port = match[1], int(match[2])
         if port > 65535:

@@ -16,7 +16,7 @@ from .options import parse_options
 from .registry import TransportFactory, find_factory
 from .transport import Listener, Transport
 
-__all__ = ["Opening", "asks", "check", "connect", "listen"]
+__all__ = ["Opening", "asks", "check", "connect", "listen", "option_names"]
 
 R = TypeVar("R", bound=AsyncResource)
 
@@ -125,6 +125,12 @@ def check(url: str | Endpoint, **options: object) -> Endpoint:
 def asks(endpoint: Endpoint, how: Literal["connect", "listen"]) -> bool:
     """Whether what opening this gives is known to ask for line changes: its factory says so in ``asks``."""
     return how == getattr(find_factory(endpoint.schemes[0]), "asks", None)
+
+
+def option_names(endpoint: Endpoint) -> set[str]:
+    """The options that an endpoint can be opened with: those of its scheme and of the layers above."""
+    factories = [find_factory(scheme) for scheme in endpoint.schemes]
+    return {field.name for factory in factories for field in dataclasses.fields(factory.options)}
 
 
 def _resolve(endpoint: Endpoint, options: dict[str, object]) -> list[tuple[TransportFactory, Any]]:

@@ -45,6 +45,7 @@ BUILT_IN = {
     "stdio": "serialnet.transports.stdio:factory",
     "tcp": "serialnet.transports.tcp:factory",
     "unix": "serialnet.transports.unix:factory",
+    "usb": "serialnet.transports.usb:factory",
 }
 
 

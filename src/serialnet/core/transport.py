@@ -28,6 +28,8 @@ class TransportAttribute(TypedAttributeSet):
     peer: str = typed_attribute()
     #: vendor and product of the USB device behind a port
     usb: tuple[int, int] = typed_attribute()
+    #: the USB socket that the device hangs on, as ``1-1.2``, with the interface if it has several
+    location: str = typed_attribute()
 
 
 class Transport(anyio.abc.ByteStream):

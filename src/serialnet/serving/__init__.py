@@ -2,6 +2,7 @@
 
 from .access import Access
 from .link import ClientWaiting, Link, LinkEvent, LinkStats, SessionEnded, SessionStarted, link
+from .policies import Gap, GapPolicy, Reconnect
 from .server import ClientConnected, ClientLeft, ClientRefused, Server, ServerEvent, ServerStats, serve
 
 __all__ = [
@@ -10,9 +11,12 @@ __all__ = [
     "ClientLeft",
     "ClientRefused",
     "ClientWaiting",
+    "Gap",
+    "GapPolicy",
     "Link",
     "LinkEvent",
     "LinkStats",
+    "Reconnect",
     "Server",
     "ServerEvent",
     "ServerStats",

@@ -64,12 +64,14 @@ class Kept(Transport):
 
     def __init__(self, transport: Transport, source: Source, gap: Gap, reconnect: Reconnect) -> None:
         self.native_send_some: bool = transport.native_send_some
+        self.on_change: Callable[[Lost | Restored], None] = lambda event: None
+        """Is told of each loss and each return."""
         self.losses: int = 0
         """How often it was lost."""
         self.bytes_discarded: int = 0
         """Bytes that were thrown away in gaps."""
         self._current: Transport | None = transport
-        self._attributes = transport.extra_attributes
+        self._attributes: Mapping[Any, Callable[[], Any]] = transport.extra_attributes
         self._source = source
         self._gap = gap
         self._reconnect = reconnect
@@ -86,6 +88,11 @@ class Kept(Transport):
         """Why it is gone, if it is."""
         return None if self._current is not None else self.reason
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether a session of it would be over by now."""
+        return self._current is None and anyio.current_time() >= self._lost_at + self._gap.patience
+
     async def run(self) -> None:
         """Open the port again whenever it was lost, for ever."""
         while True:
@@ -98,6 +105,7 @@ class Kept(Transport):
             self._attributes = transport.extra_attributes
             self._current = transport
             logger.warning("%s is back", self.name)
+            self.on_change(Restored(self.name))
             self._tell()
 
     async def _open(self) -> Transport:
@@ -156,6 +164,7 @@ class Kept(Transport):
             if self._line is not None:
                 self._line.release_break()
             logger.warning("lost %s: %s", self.name, self.reason)
+            self.on_change(Lost(self.reason))
             with anyio.move_on_after(CLOSE_WITHIN, shield=True):
                 try:
                     await anyio.aclose_forcefully(transport)

@@ -15,17 +15,24 @@ from ..bridge import Bridge, BridgeEnd, Hook
 from ..bridge.bridge import STREAM_ERRORS
 from ..bridge.hook import HookFactory
 from ..core.endpoint import Endpoint
-from ..core.opening import check, connect, listen
+from ..core.opening import check, listen
 from ..core.transport import Listener, Transport, TransportAttribute
 from ..hooks import AutoReset
+from ..values.events import Lost, Restored
 from ._reception import ClientRefused, Reception, Stats, one_error_alone
 from ._session import Seat, Session
 from .access import LOOPBACK_ONLY, Access
+from .kept import Kept
 from .lease import Lease
+from .policies import Gap, Reconnect
+from .reopening import Reopening
 
 __all__ = ["ClientConnected", "ClientLeft", "ClientRefused", "Server", "ServerEvent", "ServerStats", "serve"]
 
 logger: logging.Logger = logging.getLogger("serialnet.server")
+
+HOLD = Gap()
+RECONNECT = Reconnect()
 
 
 @dataclass(slots=True)
@@ -35,6 +42,7 @@ class ServerStats(Stats):
     bytes_to_port: int = 0
     bytes_from_port: int = 0
     bytes_discarded: int = 0
+    losses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,7 @@ class ClientLeft:
     end: BridgeEnd
 
 
-ServerEvent: TypeAlias = ClientConnected | ClientRefused | ClientLeft
+ServerEvent: TypeAlias = ClientConnected | ClientRefused | ClientLeft | Lost | Restored
 
 
 class Server(Reception[ServerEvent]):
@@ -78,9 +86,9 @@ class Server(Reception[ServerEvent]):
         self._error: Exception | None = None
 
     async def wait(self) -> None:
-        """Wait until the port is lost; for ever, if it is not.
+        """Wait until the port is lost and cannot be opened again; for ever, mostly.
 
-        :raises ~anyio.BrokenResourceError: when the port is lost
+        :raises ~anyio.BrokenResourceError: when the port is lost for good
         """
         await self._over.wait()
         raise anyio.BrokenResourceError(f"{self._name}: {self._error}") from self._error
@@ -89,6 +97,8 @@ class Server(Reception[ServerEvent]):
     async def _client(self, client: Transport, name: str, listener: Listener) -> None:
         if session := await self._seat.taken():
             self._refuse(name, f"{session.name} uses the port")
+        elif isinstance(self._port, Kept) and self._port.is_given_up:
+            self._refuse(name, f"the port is gone: {self._port.lost}")
         else:
             await self._converse(client, name)
 
@@ -110,7 +120,7 @@ class Server(Reception[ServerEvent]):
             self._idle.set()
             self.stats.bytes_to_port += bridge.stats.bytes_a_to_b
             self.stats.bytes_from_port += bridge.stats.bytes_b_to_a
-        if end.by == "b":
+        if end.by == "b" and not isinstance(self._port, Kept):
             self._lose(end.error or anyio.EndOfStream(end.reason))
 
     @override
@@ -126,9 +136,16 @@ class Server(Reception[ServerEvent]):
                             while self._seat.session is None:  # a client may have come meanwhile
                                 self.stats.bytes_discarded += await self._port.receive_into(buffer)
                 except (anyio.EndOfStream, *STREAM_ERRORS) as error:
-                    self._lose(error)
-                    return
+                    if not isinstance(self._port, Kept):
+                        self._lose(error)
+                        return
+                    await self._port.restored()
             await self._idle.wait()
+
+    def note_gap(self, event: Lost | Restored) -> None:
+        """Take note that the port is lost, or back."""
+        self.stats.losses += isinstance(event, Lost)
+        self._tell(event)
 
     def _lose(self, error: Exception) -> None:
         self._error = error
@@ -142,6 +159,8 @@ async def serve(
     *listen_on: str | Endpoint,
     hooks: Sequence[Hook | HookFactory] = (),
     access: Access = LOOPBACK_ONLY,
+    gap: Gap | None = HOLD,
+    reconnect: Reconnect = RECONNECT,
     auto_reset: bool = True,
 ) -> AsyncIterator[Server]:
     """Share a port: ``async with serve("/dev/ttyUSB0", "rfc2217://127.0.0.1:4000") as server: ...``.
@@ -149,10 +168,15 @@ async def serve(
     The port is opened when serving starts and stays open; clients come and go without an edge on DTR or RTS
     that they did not ask for. One client uses the port at a time; another is refused.
 
-    :param port: what to share: a URL, or a live transport, which stays its owner's
+    A port that is lost (unplugged, restarted under another name, cut off) is opened again when it is there,
+    with the settings and lines last asked for; a USB port is found at the socket where it was.
+
+    :param port: what to share: a URL, or a live transport, which stays its owner's and cannot be opened again
     :param listen_on: where clients come in
     :param hooks: hooks, or factories of them, for each session; the first is the outermost
     :param access: who may connect from beyond this machine
+    :param gap: what becomes of a session while the port is gone; ``None``: its loss is the server's end
+    :param reconnect: how often a port that is gone is tried
     :param auto_reset: let reset sequences through that arrive in slow steps
         (:class:`serialnet.hooks.AutoReset`)
     :raises EndpointError: if a URL cannot be used, before anything is opened
@@ -166,14 +190,22 @@ async def serve(
         hooks = [*hooks, AutoReset]
     async with AsyncExitStack() as stack:
         stack.enter_context(one_error_alone())
+        kept: Kept | None = None
         if isinstance(port, Transport):
-            name = port.extra(TransportAttribute.url, "the port")
+            transport, name = port, port.extra(TransportAttribute.url, "the port")
         else:
-            name = str(Endpoint.parse(port))
-            port = await stack.enter_async_context(connect(port))
+            endpoint = Endpoint.parse(port)
+            name, source = str(endpoint), Reopening(endpoint)
+            transport = await source.open()
+            if gap is not None:
+                transport = kept = Kept(transport, source, gap, reconnect)
+            stack.push_async_callback(transport.aclose)
         listeners = [await stack.enter_async_context(listen(url)) for url in listen_on]
-        server = Server(port, name, listeners, hooks, access)
+        server = Server(transport, name, listeners, hooks, access)
         tasks = await stack.enter_async_context(anyio.create_task_group())
+        if kept is not None:
+            kept.on_change = server.note_gap
+            tasks.start_soon(kept.run)
         tasks.start_soon(server.run)
         yield server
         tasks.cancel_scope.cancel()

@@ -62,3 +62,6 @@ class SerialOptions(LineOptions):
     hupcl: bool = option(False, "drop DTR and RTS when the port is closed")
     low_latency: bool = option(True, "ask the driver to pass each byte on at once")
     exclusive: bool = option(True, "keep other programs from opening the port meanwhile")
+    follow: bool = option(
+        True, "find the device again at its USB socket when it comes back under another name"
+    )

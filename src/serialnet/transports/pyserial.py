@@ -19,10 +19,11 @@ from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError, LineError, LineTimeoutError
 from ..core.line import Line
 from ..core.registry import TransportFactory
-from ..core.transport import Listener, Transport, TransportAttribute
-from ..ports import usb_id
+from ..core.transport import Listener, Transport
+from ..ports import PortInfo, find_port
 from ..values.events import LineErrors, LineEvent
 from ..values.settings import Inputs, LineSettings, Outputs, Purge
+from ._attributes import port_attributes
 from ._line_options import SerialOptions
 from ._news import News
 from ._polling import Watches
@@ -58,7 +59,7 @@ class PyserialTransport(Transport):
     def __init__(self, endpoint: Endpoint, options: SerialOptions) -> None:
         self._endpoint = endpoint
         self._news = News()
-        self._usb: tuple[int, int] | None = None
+        self._info: PortInfo | None = None
         self._port = PyserialPort(endpoint, options, call_soon(lambda: self._news.tell()))
         self._worker = Worker(f"serialnet {endpoint}")
         self._closed = False
@@ -71,7 +72,7 @@ class PyserialTransport(Transport):
 
         def open_() -> None:
             self._port.open()
-            self._usb = usb_id(self._endpoint.path)
+            self._info = find_port(self._endpoint.path)
 
         try:
             await self._worker.call(open_)
@@ -156,10 +157,7 @@ class PyserialTransport(Transport):
     @property
     @override
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        attributes: dict[Any, Callable[[], Any]] = {TransportAttribute.url: lambda: str(self._endpoint)}
-        if self._usb is not None:
-            attributes[TransportAttribute.usb] = lambda: self._usb
-        return attributes
+        return port_attributes(self._endpoint, self._info)
 
 
 class PyserialLine(Line):

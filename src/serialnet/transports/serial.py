@@ -20,9 +20,10 @@ from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError
 from ..core.line import Line
 from ..core.registry import TransportFactory
-from ..core.transport import Listener, Transport, TransportAttribute
-from ..ports import usb_id
+from ..core.transport import Listener, Transport
+from ..ports import PortInfo, find_port
 from ..values.settings import LineSettings, Outputs
+from ._attributes import port_attributes
 from ._descriptor import DescriptorTransport
 from ._failures import GONE, cannot_open, gone
 from ._line_options import SerialOptions
@@ -39,7 +40,7 @@ class _Opened:
     tty: Tty
     settings: LineSettings
     outputs: Outputs
-    usb: tuple[int, int] | None
+    port: PortInfo | None
 
 
 class SerialTransport(DescriptorTransport):
@@ -56,7 +57,7 @@ class SerialTransport(DescriptorTransport):
         super().__init__(opened.tty.descriptor)
         self._tty = opened.tty
         self._endpoint = endpoint
-        self._usb = opened.usb
+        self._port = opened.port
         self.line = self._line = SerialLine(opened.tty, opened.settings, opened.outputs)
 
     @override
@@ -93,10 +94,7 @@ class SerialTransport(DescriptorTransport):
     @property
     @override
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        attributes: dict[Any, Callable[[], Any]] = {TransportAttribute.url: lambda: str(self._endpoint)}
-        if self._usb is not None:
-            attributes[TransportAttribute.usb] = lambda: self._usb
-        return attributes
+        return port_attributes(self._endpoint, self._port)
 
 
 class SerialFactory:
@@ -187,7 +185,7 @@ class _Opening:
         outputs = _open_outputs(tty, options.dtr, options.rts)
         if options.low_latency:
             tty.set_low_latency()
-        return _Opened(tty, settings, outputs, usb_id(self._endpoint.path))
+        return _Opened(tty, settings, outputs, find_port(self._endpoint.path))
 
 
 def _open_outputs(tty: Tty, dtr: bool | None, rts: bool | None) -> Outputs:
