@@ -18,7 +18,7 @@ import serialnet
 from serialnet import PortAdded, PortHolder, PortInfo, PortRemoved
 from serialnet import watch_ports as watch
 from serialnet.cli import main
-from serialnet.ports import holders_of, system_ports, usb_id, use_source
+from serialnet.ports import find_port, holders_of, system_ports, use_source
 
 ports_module = sys.modules["serialnet.ports"]
 watch_module = sys.modules["serialnet.port_watch"]
@@ -86,14 +86,18 @@ def test_fields(have: Callable[..., None], tmp_path: Path) -> None:
     )
     assert replace(second, holders=()) == PortInfo(str(devices["ttyUSB10"]))
     assert [holder.pid for holder in second.holders] == [os.getpid()]
-    assert usb_id(str(by_id)) == (0x10C4, 0xEA60)
-    assert usb_id(str(devices["ttyUSB10"])) is None
+    found = find_port(str(by_id))
+    assert found is not None
+    assert (found.vid, found.pid) == (0x10C4, 0xEA60)
+    assert find_port("/dev/none") is None
 
 
 @pytest.mark.parametrize("device", ["COM41", "com41", r"\\.\COM41"])
 def test_the_usb_device_of_a_windows_port(have: Callable[..., None], device: str) -> None:
     have(described("COM41", vid=0x303A, pid=2))
-    assert usb_id(device) == (0x303A, 2)
+    found = find_port(device)
+    assert found is not None
+    assert (found.vid, found.pid) == (0x303A, 2)
 
 
 def test_a_device_that_goes_while_it_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +133,7 @@ def test_another_source() -> None:
     assert serialnet.ports(lambda: [CP2102, ESP]) == [ESP, CP2102]
     with use_source(lambda: [CP2102]):
         assert serialnet.ports() == [CP2102]
-        assert usb_id("/dev/ttyUSB0") == (0x10C4, 0xEA60)
+        assert find_port("/dev/ttyUSB0") == CP2102
     assert CP2102 not in serialnet.ports()
 
 

@@ -166,7 +166,7 @@ async def test_what_was_asked_for_holds_when_it_is_back() -> None:
         await port.line.set_outputs(dtr=True, rts=True, brk=True)
         cable.unplug()
         await lost(port, cable)
-        asked = []
+        asked: list[Outputs | LineSettings] = []
 
         async def ask() -> None:
             assert port.line is not None

@@ -15,7 +15,7 @@ from serialnet.core.opening import check
 from serialnet.ports import use_source
 from serialnet.transports import usb
 
-ESP = {"vid": 0x303A, "pid": 0x0002}
+ESP = "n/a", 0x303A, 0x0002
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def device() -> Iterator[str]:
 def listing(device: str) -> list[PortInfo]:
     return [
         PortInfo("/dev/ttyS0"),
-        PortInfo(device, **ESP, serial_number="A", location="1-1.2:1.0", interface="console"),
-        PortInfo("/dev/other0", **ESP, serial_number="B", location="1-1.3"),
+        PortInfo(device, *ESP, "A", "1-1.2:1.0", "console"),
+        PortInfo("/dev/other0", *ESP, "B", "1-1.3"),
         PortInfo("/dev/other1", vid=0x10C4, pid=0xEA60, location="1-1.20"),
     ]
 
