@@ -130,9 +130,8 @@ class Bridge:
     @property
     def lingering(self) -> bool:
         """Whether the session is about to end: one end is done, and what it sent may still be on its way."""
-        user = self._ends[_other(self._port)]
-        over = self._end is not None or self._lingering or self._to_port.at_end
-        return over or user._hung_up(half=True)
+        over = self._end is not None or self._lingering or self._to_port.at_end or self._to_user.at_end
+        return over or any(end._hung_up(half=True) for end in self._ends.values())
 
     def hurry(self) -> None:
         """Don't linger: somebody else waits."""
@@ -184,21 +183,24 @@ class Bridge:
             await self._direction(side, self._to_port)
 
     async def _notice_hang_up(self) -> None:
-        """End the session when the user's end has gone while the port takes nothing.
+        """End the session when an end has gone while the other takes nothing.
 
         Nobody reads from that end then, so nobody else would hear of it. If it was reset, that is enough;
         if it merely said that it is done, only when somebody else waits.
         """
-        side = _other(self._port)
-        user = self._ends[side]
+        pumps: dict[Side, Pump | AskingPump] = {
+            _other(self._port): self._to_port,
+            self._port: self._to_user,
+        }
         while True:
-            moved = self._to_port.moved
+            moved = {side: pump.moved for side, pump in pumps.items()}
             with anyio.move_on_after(HANG_UP_CHECK):
                 await self._hurried.wait()
             if waited_for := self._hurried.is_set():
                 await anyio.sleep(PROGRESS_CHECK)
-            if self._to_port.moved == moved and user._hung_up(half=waited_for):
-                self._finish(self._ended(side, anyio.BrokenResourceError("it hung up")))
+            for side, pump in pumps.items():
+                if pump.moved == moved[side] and self._ends[side]._hung_up(half=waited_for):
+                    self._finish(self._ended(side, anyio.BrokenResourceError("it hung up")))
 
     async def _first_data(self) -> None:
         await self._all_hooks(lambda hook: hook.first_data())

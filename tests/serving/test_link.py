@@ -1,0 +1,289 @@
+"""``link``: who meets whom, who is refused, and what ends it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import anyio
+import pytest
+
+import serialnet
+from serialnet import (
+    Access,
+    ClientRefused,
+    ClientWaiting,
+    EndpointError,
+    Link,
+    LinkEvent,
+    OpenError,
+    PortBusyError,
+    SessionEnded,
+    SessionStarted,
+    Transport,
+)
+from serialnet.bridge import bridge
+from serialnet.core.options import NoOptions
+
+from ..fake_ends import FakePort, cancelled_everywhere, descriptors
+
+E = TypeVar("E", bound=LinkEvent)
+
+LISTEN = "listen:tcp://127.0.0.1:0"
+
+
+@pytest.fixture(autouse=True)
+def linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "LINGER", 0.02)
+
+
+class Watched:
+    """A link and what it tells."""
+
+    def __init__(self, link: Link, events: AsyncIterator[LinkEvent]) -> None:
+        self.link = link
+        self._events = events
+
+    async def tells(self, kind: type[E]) -> E:
+        event = await anext(self._events)
+        assert isinstance(event, kind), event
+        return event
+
+    async def client(self, end: int = 0) -> Transport:
+        return await serialnet.connect(self.link.urls[end])
+
+
+@asynccontextmanager
+async def linking(a: str = LISTEN, b: str = LISTEN, *, once: bool = False) -> AsyncIterator[Watched]:
+    with anyio.fail_after(10):
+        async with serialnet.link(a, b, once=once) as link, link.events() as events:
+            yield Watched(link, events)
+
+
+@asynccontextmanager
+async def one_port() -> AsyncIterator[FakePort]:
+    """A port that one at a time may open, as ``one:``."""
+    port = FakePort()
+
+    class Factory:
+        options = NoOptions
+        layer = False
+        opened = 0
+
+        async def connect(self, endpoint: object, options: object, over: object) -> Transport:
+            if self.opened and not port.closed:
+                raise PortBusyError(16, "the port is in use")
+            self.opened += 1
+            port.closed = False
+            return port
+
+        async def listen(self, endpoint: object, options: object, over: object) -> serialnet.Listener:
+            raise EndpointError("expected a port")
+
+    forget = serialnet.register_transport("one", Factory())
+    try:
+        yield port
+    finally:
+        forget()
+
+
+async def is_through(a: Transport, b: Transport) -> None:
+    """Check that bytes go both ways."""
+    for source, sink in ((a, b), (b, a)):
+        await source.send(b"through")
+        assert await sink.receive() == b"through"
+
+
+async def is_refused(client: Transport) -> None:
+    with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+        await client.receive()
+    await client.aclose()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_two_meet_whoever_comes_first(first: int) -> None:
+    async with linking() as it:
+        for number in range(3):  # again and again
+            early = await it.client(first)
+            await early.send(b"early")
+            await it.tells(ClientWaiting)
+            late = await it.client(1 - first)
+            await it.tells(SessionStarted)
+            assert await late.receive() == b"early"
+            await is_through(early, late)
+            await early.aclose()
+            await late.aclose()
+            assert (await it.tells(SessionEnded)).end.by == "ab"[first]
+            assert it.link.stats.sessions == number + 1
+
+
+async def test_a_third_is_refused_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with linking() as it:
+        a = await it.client(0)
+        await it.tells(ClientWaiting)
+        await is_refused(await it.client(0))
+        assert "waits there already" in (await it.tells(ClientRefused)).reason
+        b = await it.client(1)
+        await it.tells(SessionStarted)
+        for end in (0, 1):
+            await is_refused(await it.client(end))
+            assert "use the link" in (await it.tells(ClientRefused)).reason
+        await is_through(a, b)
+        assert it.link.stats.refused == 3
+        await a.aclose()
+        await b.aclose()
+    assert "use the link" in caplog.text
+
+
+@pytest.mark.parametrize("end", [0, 1])
+async def test_who_waits_and_goes_is_forgotten(end: int) -> None:
+    async with linking() as it:
+        gone = await it.client(0)
+        await gone.send(b"stale")
+        await it.tells(ClientWaiting)
+        await gone.aclose()
+        first = await it.client(end)
+        await it.tells(ClientWaiting)
+        second = await it.client(1 - end)
+        await it.tells(SessionStarted)
+        await is_through(first, second)
+        await first.aclose()
+        await second.aclose()
+
+
+@pytest.mark.parametrize("leaver", [0, 1])
+async def test_who_dials_again_waits_for_the_end_of_the_old_session(leaver: int) -> None:
+    """Also when the partner has not noticed yet that the old session is over."""
+    async with linking() as it:
+        ends = [await it.client(0), await it.client(1)]
+        await it.tells(ClientWaiting)
+        await it.tells(SessionStarted)
+        await is_through(*ends)
+        await ends[leaver].aclose()
+        again = await it.client(leaver)
+        await it.tells(SessionEnded)
+        await it.tells(ClientWaiting)
+        await ends[1 - leaver].aclose()
+        partner = await it.client(1 - leaver)
+        await it.tells(SessionStarted)
+        await is_through(again, partner)
+        await again.aclose()
+        await partner.aclose()
+        assert it.link.stats.refused == 0
+
+
+async def test_sessions_run_beside_each_other_where_the_dialled_end_lets_them() -> None:
+    async with linking(b="loop:") as it:
+        clients = [await it.client() for _ in range(20)]
+        for number, client in enumerate(clients):
+            await client.send(b"%2d" % number)
+        for number, client in enumerate(clients):
+            assert await client.receive() == b"%2d" % number
+        stats = it.link.stats
+        assert (stats.sessions, stats.bytes_a_to_b, stats.bytes_b_to_a) == (20, 40, 40)
+        for client in clients:
+            await client.aclose()
+
+
+async def test_a_port_that_is_busy_with_a_session() -> None:
+    async with one_port() as port, linking(b="one:") as it:
+        first = await it.client()
+        await it.tells(SessionStarted)
+        await is_refused(await it.client())
+        assert (await it.tells(ClientRefused)).reason == "the port is in use"
+        for number in range(3):  # the next comes before the one before is quite gone
+            await first.send(b"%d" % number)
+            await port.until(lambda mark=b"%d" % number: mark in port.written)  # type: ignore[misc]
+            await first.aclose()
+            first = await it.client()
+            await it.tells(SessionEnded)
+            await it.tells(SessionStarted)
+        await first.aclose()
+
+
+async def test_a_failed_dial_ends_it() -> None:
+    async with linking(b="tcp://127.0.0.1:1") as it:
+        client = await it.client()
+        with pytest.raises(OpenError, match="cannot connect"):
+            await it.link.wait()
+        await is_refused(client)
+
+
+async def test_once() -> None:
+    async with linking(b="loop:", once=True) as it:
+        client = await it.client()
+        await it.tells(SessionStarted)
+        await is_refused(await it.client())
+        await it.tells(ClientRefused)
+        await client.aclose()
+        end = await it.link.wait()
+        assert (end.by, end.error) == ("a", None)
+        with pytest.raises(OpenError):
+            await it.client()
+
+
+async def test_two_dialled_ends_have_one_session() -> None:
+    async with (
+        serialnet.listen("tcp://127.0.0.1:0") as a,
+        serialnet.listen("tcp://127.0.0.1:0") as b,
+        linking(a.urls[0], b.urls[0]) as it,
+    ):
+        assert it.link.urls == []
+        client, port = await a.accept(), await b.accept()
+        await is_through(client, port)
+        await port.aclose()
+        await client.aclose()
+        assert (await it.link.wait()).by == "b"
+
+
+@pytest.mark.parametrize("access", [Access(["192.0.2.0/24"]), Access()])
+async def test_who_may_not_come_in(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Access, "permits", lambda self, peer: False)
+    async with serialnet.link(LISTEN, "loop:", access=access) as link:
+        await is_refused(await serialnet.connect(link.urls[0]))
+        assert (link.stats.refused, link.stats.sessions) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "error", "message"),
+    [
+        ("nonsense:", "loop:", EndpointError, "no transport 'nonsense'"),
+        (LISTEN, "nonsense:", EndpointError, "no transport 'nonsense'"),
+        ("listen:tcp://0.0.0.0:0", "loop:", EndpointError, "anybody on the network"),
+        (*["listen:rfc2217://127.0.0.1:0"] * 2, EndpointError, "both ask for line changes"),
+        (LISTEN, "listen:loop:", EndpointError, "cannot listen"),
+        ("loop:", "tcp://127.0.0.1:1", OpenError, "cannot connect"),
+    ],
+)
+async def test_what_cannot_be_linked(a: str, b: str, error: type[Exception], message: str) -> None:
+    before = descriptors()
+    with pytest.raises(error, match=message):
+        async with serialnet.link(a, b):
+            pass
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("far", [LISTEN, "loop:"])
+async def test_cancelling_it_anywhere_leaves_nothing_open(
+    far: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(bridge, "LINGER", 0)
+    caplog.set_level(logging.CRITICAL)
+
+    async def run() -> None:
+        async with (
+            serialnet.link(LISTEN, far) as link,
+            link.events() as events,
+            serialnet.connect(link.urls[0]),
+            serialnet.connect(link.urls[-1]),
+        ):
+            async for event in events:
+                if isinstance(event, SessionStarted):
+                    break
+
+    await run()
+    before = descriptors()
+    assert await cancelled_everywhere(run) > 10
+    assert descriptors() == before
