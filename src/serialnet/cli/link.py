@@ -61,13 +61,15 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
 async def run(options: argparse.Namespace) -> int:
     """Link until interrupted, or until it ends of its own accord."""
     ends = {"a": Endpoint.parse(options.a), "b": Endpoint.parse(options.b)}
+    # Standard input and output have one client: the link ends with it.
+    once = options.once or any(end.listens and end.schemes[-1] == "stdio" for end in ends.values())
     async with (
         until_interrupted(),
         keep_joined(
             *ends.values(),
             hooks=hooks_from(options),
             access=access_from(options),
-            once=options.once,
+            once=once,
             auto_reset=options.auto_reset,
         ) as link,
     ):
@@ -76,7 +78,7 @@ async def run(options: argparse.Namespace) -> int:
             quiet_output=any(end.schemes[-1] == "stdio" for end in ends.values()),
         )
         end = await link.wait()
-        if options.once and end.error is None:
+        if once and end.error is None:
             return 0
         whose = f"{ends[end.by]}: " if end.by in ends else ""
         print(f"serialnet: {whose}{end}", file=sys.stderr)

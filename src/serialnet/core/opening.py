@@ -124,7 +124,7 @@ def check(url: str | Endpoint, **options: object) -> Endpoint:
 
 def asks(endpoint: Endpoint, how: Literal["connect", "listen"]) -> bool:
     """Whether what opening this gives is known to ask for line changes: its factory says so in ``asks``."""
-    return how == getattr(find_factory(endpoint.schemes[0]), "asks", None)
+    return how in getattr(find_factory(endpoint.schemes[0]), "asks", ())
 
 
 def option_names(endpoint: Endpoint) -> set[str]:

@@ -331,6 +331,7 @@ async def _wait_for_open(pty: AskingPty) -> None:
 class _Factory:
     options = PtyOptions
     layer = False
+    asks = ("connect", "listen")
 
     async def connect(self, endpoint: Endpoint, options: PtyOptions, over: Transport | None) -> PtyTransport:
         await checkpoint()

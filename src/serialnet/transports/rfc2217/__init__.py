@@ -36,7 +36,7 @@ class RFC2217Options(LineOptions):
 class _Factory:
     options = RFC2217Options
     layer = True
-    asks = "listen"
+    asks = ("listen",)
 
     async def connect(
         self, endpoint: Endpoint, options: RFC2217Options, over: Transport | None
