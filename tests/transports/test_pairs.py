@@ -105,9 +105,9 @@ class End(ABC):
     listens = False
     echoes = False
 
-    def __init__(self, url: str, *, asks: bool = False, offers: bool = False) -> None:
+    def __init__(self, url: str, *, asker: bool = False, offers: bool = False) -> None:
         self.url = url
-        self.asks = asks
+        self.asker = asker
         self.offers = offers
 
     def __str__(self) -> str:
@@ -220,11 +220,11 @@ class Fake(Port):
 ENDS: list[End] = [
     Listening("tcp://127.0.0.1:0"),
     Dialled("tcp://127.0.0.1:0"),
-    Listening("rfc2217://127.0.0.1:0", asks=True),
+    Listening("rfc2217://127.0.0.1:0", asker=True),
     Dialled("rfc2217://127.0.0.1:0", offers=True),
     Listening("unix://{directory}/a.sock"),
     Dialled("unix://{directory}/b.sock"),
-    Listening("rfc2217+unix://{directory}/c.sock", asks=True),
+    Listening("rfc2217+unix://{directory}/c.sock", asker=True),
     Dialled("rfc2217+unix://{directory}/d.sock", offers=True),
     Echo("exec:cat"),
     Echo("loop:", offers=True),
@@ -234,11 +234,11 @@ ENDS: list[End] = [
 PAIRS = [
     (a, b) if number % 2 else (b, a)  # each two once, as often the one way round as the other
     for number, (a, b) in enumerate(combinations_with_replacement(ENDS, 2))
-    if not (a.asks and b.asks) and not (a.echoes and b.echoes)
+    if not (a.asker and b.asker) and not (a.echoes and b.echoes)
 ]
 
 pairs = pytest.mark.parametrize(("a", "b"), PAIRS, ids=str)
-askers = pytest.mark.parametrize("asker", [end for end in ENDS if end.asks], ids=str)
+askers = pytest.mark.parametrize("asker", [end for end in ENDS if end.asker], ids=str)
 PORTS = [*(end for end in ENDS if end.offers and not end.echoes), Fake("fake:", offers=True)]
 joints = pytest.mark.parametrize("joint", ["bridge", "link"])
 
@@ -463,7 +463,7 @@ async def test_what_happens_on_the_line_is_told(asker: End, port: End, joint: st
 
 @joints
 @askers
-@pytest.mark.parametrize("port", [end for end in ENDS if end.echoes], ids=str)
+@pytest.mark.parametrize("port", [end for end in ENDS if end.offers and end.echoes], ids=str)
 async def test_settings_get_through_to_what_echoes(asker: End, port: End, joint: str, tmp_path: Path) -> None:
     async with joined(asker, port, joint, tmp_path) as pair:
         for settings in (LineSettings(57600), LineSettings()):
