@@ -210,7 +210,7 @@ async def test_what_is_wrong_is_said_in_a_line() -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("name", ["serve", "ports", "reset", "demo"])
+@pytest.mark.parametrize("name", ["serve", "attach", "ports", "reset", "demo"])
 async def test_help(name: str) -> None:
     whole = await command("--help")
     assert (whole.status, whole.errors) == (0, "")
