@@ -58,7 +58,7 @@ async def test_terminals(
         for _ in range(2):
             async with at_terminal(needs(program), *arguments) as terminal:
                 await terminal.read_until(ready)
-                await until(lambda: shared.board.settings == LineSettings(115200))
+                await until(lambda: shared.board.settings.baudrate == 115200)
                 shared.say(b"hello from the application\r\n")
                 await terminal.read_until(b"hello from the application")
                 await terminal.type(b"typed")
