@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -62,13 +63,13 @@ class Program:
         termios.tcsetattr(self.descriptor, termios.TCSANOW, attributes)
 
     @property
-    def attributes(self) -> list[int]:
-        attributes: list[int] = termios.tcgetattr(self.descriptor)  # type: ignore[assignment]
-        return attributes
+    def attributes(self) -> list[Any]:
+        return termios.tcgetattr(self.descriptor)
 
     @property
     def speed(self) -> int:
-        return self.attributes[OSPEED]
+        speed: int = self.attributes[OSPEED]
+        return speed
 
     def close(self) -> None:
         os.close(self.descriptor)
