@@ -4,8 +4,8 @@ import os
 import sys
 import termios
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,10 @@ from serialnet import (
     TransportAttribute,
 )
 from serialnet.core.endpoint import Endpoint
+from serialnet.testing import check_transport
 from serialnet.transports._pty import EXTPROC
+from serialnet.transports.pty import PtyTransport
+from serialnet.transports.serial import SerialTransport
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="uses inotify")
 
@@ -667,3 +670,31 @@ async def test_a_session_breaks_when_its_listener_is_closed() -> None:
             await anyio.wait_all_tasks_blocked()
             await listener.aclose()
         await session.aclose()
+
+
+# The conformance kit
+
+
+async def connected() -> tuple[serialnet.Transport, serialnet.Transport]:
+    master = await pty()
+    return master, await serialnet.connect(path_of(master), exclusive=False)
+
+
+@pytest.mark.timeout(120)
+async def test_it_keeps_the_contract_of_a_transport() -> None:
+    await check_transport(connected, in_order=False, outlives_peer=(PtyTransport,))
+
+
+@asynccontextmanager
+async def accepted() -> AsyncIterator[tuple[serialnet.Transport, serialnet.Transport]]:
+    async with await serialnet.listen("pty:") as listener:
+        path = Endpoint.parse(listener.urls[0]).path
+        program = await serialnet.connect(path, exclusive=False)
+        yield await accept(listener), program
+
+
+@pytest.mark.timeout(120)
+async def test_a_session_keeps_the_contract_of_a_transport() -> None:
+    # A program hears nothing of it when its session is closed. What is sent to one that has left is lost, for
+    # what it sent may still be on its way to a slow port, and an error would end that.
+    await check_transport(accepted, in_order=False, outlives_peer=(PtyTransport, SerialTransport))

@@ -92,7 +92,7 @@ class PtyTransport(AskingTransport, DescriptorTransport):
     Changes of the settings arrive beside the bytes, and merge: before a program's first byte they come
     first; later, all that could be read comes before them. Data bits and parity cannot be seen.
 
-    :param session: of a listener: it ends at the last close
+    :param session: of a listener: it ends at the last close, and what is sent after that is lost, too
     """
 
     can_send_eof = False
