@@ -7,13 +7,16 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..core.endpoint import Endpoint
-from ..serving import serve
+from ..serving import Gap, serve
 from ._options import SEQUENCES_HELP, add_hook_options, announce, hooks_from, until_interrupted
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
 __all__ = ["add_parser"]
+
+# The program that has the device open sees silence while the port is gone, not an error.
+FOR_EVER = Gap(timeout=float("inf"))
 
 EPILOG = f"""\
 A program that opens the device reads and writes the port, and sets its baud rate. A device of this
@@ -53,12 +56,12 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Keep the device until interrupted, or until the port is lost."""
+    """Keep the device until interrupted, whatever becomes of the port."""
     port, device = Endpoint.parse(options.url), _device(options)
     hooks = hooks_from(options)
     async with (
         until_interrupted(),
-        serve(port, device, hooks=hooks, auto_reset=False) as server,
+        serve(port, device, hooks=hooks, gap=FOR_EVER, auto_reset=False) as server,
     ):
         path = device.path or Endpoint.parse(server.urls[0]).path
         announce(
