@@ -119,7 +119,7 @@ async def test_once_ends_with_its_session() -> None:
 
 @pytest.mark.parametrize(("once", "status"), [(True, 0), (False, 1)])
 async def test_two_dialled_ends_have_one_session(once: bool, status: int) -> None:
-    options = ["--once"] if once else []
+    options = ["--once" if once else "--no-wait"]
     async with (
         serialnet.listen("tcp://127.0.0.1:0") as a,
         serialnet.listen("tcp://127.0.0.1:0") as b,
@@ -138,7 +138,10 @@ async def test_two_dialled_ends_have_one_session(once: bool, status: int) -> Non
 
 
 async def test_a_failed_dial_ends_it() -> None:
-    async with linking(LISTEN, "tcp://127.0.0.1:1") as process, serialnet.connect(process.urls[0]):
+    async with (
+        linking("--no-wait", LISTEN, "tcp://127.0.0.1:1") as process,
+        serialnet.connect(process.urls[0]),
+    ):
         status, errors = await process.ends()
     assert (status, errors) == (1, "serialnet: cannot connect to 127.0.0.1:1: Connection refused\n")
 
@@ -156,8 +159,8 @@ async def test_a_failed_dial_ends_it() -> None:
         (["--allow", "everybody", LISTEN, "loop:"], 2, "'everybody' is no network"),
         (["--on-connect", "X9", LISTEN, "loop:"], 2, "X9"),
         (["listen:rfc2217://127.0.0.1:0"] * 2, 2, "both ask for line changes"),
-        (["tcp://127.0.0.1:1", "loop:"], 1, "cannot connect to 127.0.0.1:1: Connection refused"),
-        (["/dev/does-not-exist", "loop:"], 1, "there is no such device"),
+        (["--no-wait", "tcp://127.0.0.1:1", "loop:"], 1, "cannot connect to 127.0.0.1:1: Connection refused"),
+        (["--no-wait", "/dev/does-not-exist", "loop:"], 1, "there is no such device"),
         (["listen:tcp://192.0.2.1:0", "loop:", "--insecure"], 1, "cannot listen on 192.0.2.1:0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -197,7 +200,7 @@ def device() -> Iterator[str]:
 async def test_a_device_that_somebody_else_has(device: str) -> None:
     async with linking(LISTEN, device) as holder, serialnet.connect(holder.urls[0]):
         await holder_has(device, holder.process.pid)
-        finished = await link(device, "loop:")
+        finished = await link("--no-wait", device, "loop:")
         assert finished.status == 1
         assert re.fullmatch(
             rf"serialnet: {device} is in use by .*\(pid {holder.process.pid}\)\n", finished.errors
@@ -222,7 +225,7 @@ async def test_a_device_goes_from_one_client_to_the_next(device: str) -> None:
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
 async def test_a_device_that_one_may_not_open(device: str) -> None:
     os.chmod(device, 0)
-    command = [sys.executable, "-m", "serialnet", "link", device, "loop:"]
+    command = [sys.executable, "-m", "serialnet", "link", "--no-wait", device, "loop:"]
     if os.geteuid() == 0:  # root may open anything, unless it is told not to
         command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
     finished = await run(*command)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import pytest
@@ -20,6 +21,7 @@ from serialnet import (
     LinkEvent,
     OpenError,
     PortBusyError,
+    Reconnect,
     SessionEnded,
     SessionStarted,
     Transport,
@@ -32,6 +34,7 @@ from ..fake_ends import FakePort, cancelled_everywhere, descriptors
 E = TypeVar("E", bound=LinkEvent)
 
 LISTEN = "listen:tcp://127.0.0.1:0"
+SOON = Reconnect(0.001, 0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -56,9 +59,9 @@ class Watched:
 
 
 @asynccontextmanager
-async def linking(a: str = LISTEN, b: str = LISTEN, *, once: bool = False) -> AsyncIterator[Watched]:
+async def linking(a: str = LISTEN, b: str = LISTEN, **options: Any) -> AsyncIterator[Watched]:
     with anyio.fail_after(10):
-        async with serialnet.link(a, b, once=once) as link, link.events() as events:
+        async with serialnet.link(a, b, **options) as link, link.events() as events:
             yield Watched(link, events)
 
 
@@ -87,6 +90,27 @@ async def one_port() -> AsyncIterator[FakePort]:
         yield port
     finally:
         forget()
+
+
+@pytest.fixture
+def ports() -> Iterator[list[FakePort]]:
+    """The ports that were opened as ``fake:``."""
+    opened: list[FakePort] = []
+
+    class Factory:
+        options = NoOptions
+        layer = False
+
+        async def connect(self, endpoint: object, options: object, over: object) -> Transport:
+            opened.append(FakePort())
+            return opened[-1]
+
+        async def listen(self, endpoint: object, options: object, over: object) -> serialnet.Listener:
+            raise EndpointError("expected a port")
+
+    forget = serialnet.register_transport("fake", Factory())
+    yield opened
+    forget()
 
 
 async def is_through(a: Transport, b: Transport) -> None:
@@ -203,8 +227,8 @@ async def test_a_port_that_is_busy_with_a_session() -> None:
         await first.aclose()
 
 
-async def test_a_failed_dial_ends_it() -> None:
-    async with linking(b="tcp://127.0.0.1:1") as it:
+async def test_a_failed_dial_ends_it_if_nothing_is_waited_for() -> None:
+    async with linking(b="tcp://127.0.0.1:1", wait=False) as it:
         client = await it.client()
         with pytest.raises(OpenError, match="cannot connect"):
             await it.link.wait()
@@ -224,11 +248,11 @@ async def test_once() -> None:
             await it.client()
 
 
-async def test_two_dialled_ends_have_one_session() -> None:
+async def test_two_dialled_ends_have_one_session_if_nothing_is_waited_for() -> None:
     async with (
         serialnet.listen("tcp://127.0.0.1:0") as a,
         serialnet.listen("tcp://127.0.0.1:0") as b,
-        linking(a.urls[0], b.urls[0]) as it,
+        linking(a.urls[0], b.urls[0], wait=False) as it,
     ):
         assert it.link.urls == []
         client, port = await a.accept(), await b.accept()
@@ -236,6 +260,69 @@ async def test_two_dialled_ends_have_one_session() -> None:
         await port.aclose()
         await client.aclose()
         assert (await it.link.wait()).by == "b"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+async def test_a_dialled_end_that_is_not_there_is_waited_for() -> None:
+    url = f"tcp://127.0.0.1:{free_port()}"
+    async with linking(b=url, reconnect=SOON) as it:
+        client = await it.client()
+        await client.send(b"early")
+        async with serialnet.listen(url) as there:
+            port = await there.accept()
+            assert await port.receive() == b"early"
+            await port.aclose()
+        await client.aclose()
+
+
+async def test_two_dialled_ends_are_dialled_again_and_again() -> None:
+    url = f"tcp://127.0.0.1:{free_port()}"
+    async with serialnet.listen("tcp://127.0.0.1:0") as a, linking(a.urls[0], url, reconnect=SOON):
+        for _ in range(3):
+            async with serialnet.listen(url) as b:
+                client, port = await a.accept(), await b.accept()
+                await is_through(client, port)
+                await client.aclose()
+                await port.aclose()
+
+
+async def test_a_port_stays_open_while_its_stream_is_dialled_again(ports: list[FakePort]) -> None:
+    async with serialnet.listen("tcp://127.0.0.1:0") as a, linking(a.urls[0], "fake:", reconnect=SOON):
+        for _ in range(3):
+            async with await a.accept() as client:
+                await client.send(b"x")
+                while not ports:  # noqa: ASYNC110
+                    await anyio.sleep(0.001)
+                await ports[0].until(lambda: ports[0].written.endswith(b"x"))
+                ports[0].log.clear()
+        assert len(ports) == 1
+        ports[0].end(anyio.BrokenResourceError("unplugged"))
+        async with await a.accept() as client:
+            await client.send(b"y")
+            while len(ports) == 1:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+            await ports[1].until(lambda: ports[1].written == b"y")
+    assert all(port.closed for port in ports)
+
+
+async def test_a_session_outlives_its_port(ports: list[FakePort]) -> None:
+    async with linking(b="fake:", reconnect=SOON) as it:
+        async with await it.client() as client:
+            await client.send(b"x")
+            while not ports:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+            await ports[0].until(lambda: ports[0].written == b"x")
+            ports[0].end(anyio.BrokenResourceError("unplugged"))
+            while len(ports) == 1:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+            ports[1].feed(b"back")
+            assert await client.receive() == b"back"
+        await ports[1].until(lambda: ports[1].closed)
+    assert it.link.stats.sessions == 1
 
 
 @pytest.mark.parametrize("access", [Access(["192.0.2.0/24"]), Access()])
@@ -260,7 +347,7 @@ async def test_who_may_not_come_in(access: Access, monkeypatch: pytest.MonkeyPat
 async def test_what_cannot_be_linked(a: str, b: str, error: type[Exception], message: str) -> None:
     before = descriptors()
     with pytest.raises(error, match=message):
-        async with serialnet.link(a, b):
+        async with serialnet.link(a, b, wait=False):
             pass
     assert descriptors() == before
 

@@ -15,6 +15,7 @@ from ..core.errors import EndpointError
 from ..hooks import OnConnect, OnDisconnect, OnFirstData
 from ..resets import SEQUENCES
 from ..serving import Access, Gap, GapPolicy
+from ..serving.policies import HOLD
 
 __all__ = [
     "SEQUENCES_HELP",
@@ -91,24 +92,22 @@ def add_gap_options(parser: argparse.ArgumentParser) -> None:
     """Add what becomes of sessions while the port is gone; :func:`gap_from` has the answer."""
     parser.add_argument(
         "--gap",
-        choices=[*(policy.value for policy in GapPolicy), "end"],
+        choices=[policy.value for policy in GapPolicy],
         default=GapPolicy.HOLD.value,
         help="while the port is gone (unplugged, restarting), a session waits (hold, the default), goes on "
-        "and loses what it sends (discard) or ends (signal); or everything ends (end)",
+        "and loses what it sends (discard), or ends (signal)",
     )
     parser.add_argument(
         "--gap-timeout",
         type=float,
-        default=Gap().timeout,
+        default=HOLD.timeout,
         metavar="SECONDS",
-        help=f"how long a session outlives its port; default: {Gap().timeout:g}",
+        help=f"how long a session outlives its port; default: {HOLD.timeout:g}",
     )
 
 
-def gap_from(options: argparse.Namespace) -> Gap | None:
+def gap_from(options: argparse.Namespace) -> Gap:
     """What becomes of sessions while the port is gone."""
-    if options.gap == "end":
-        return None
     try:
         return Gap(GapPolicy(options.gap), options.gap_timeout)
     except ValueError as error:

@@ -12,8 +12,10 @@ from ._options import (
     SEQUENCES_HELP,
     access_from,
     add_access_options,
+    add_gap_options,
     add_hook_options,
     announce,
+    gap_from,
     hooks_from,
     until_interrupted,
 )
@@ -27,7 +29,7 @@ EPILOG = f"""\
 An end is a device or a URL, which is opened, or listen:URL, where clients come in:
   one listens    the other end is opened anew for each client
   both listen    two clients are joined, whichever comes first
-  none listens   both are opened, for one session
+  none listens   both are dialled; a stream is dialled anew after each session, a device stays open
 
 {SEQUENCES_HELP}
 examples:
@@ -55,6 +57,10 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
     parser.add_argument("--once", action="store_true", help="end after one session")
     add_hook_options(parser)
     add_access_options(parser)
+    add_gap_options(parser)
+    parser.add_argument(
+        "--no-wait", dest="wait", action="store_false", help="end with status 1 when an end is not there"
+    )
     parser.set_defaults(run=run)
 
 
@@ -69,6 +75,8 @@ async def run(options: argparse.Namespace) -> int:
             *ends.values(),
             hooks=hooks_from(options),
             access=access_from(options),
+            gap=gap_from(options),
+            wait=options.wait,
             once=once,
             auto_reset=options.auto_reset,
         ) as link,

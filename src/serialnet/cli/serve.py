@@ -69,6 +69,7 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
     add_hook_options(parser)
     add_access_options(parser)
     add_gap_options(parser)
+    parser.add_argument("--no-reopen", action="store_true", help="end with status 1 when the port is lost")
     parser.set_defaults(run=run)
 
 
@@ -83,7 +84,7 @@ async def run(options: argparse.Namespace) -> int:
             *(options.listen or [DEFAULT_LISTEN]),
             hooks=hooks,
             access=access_from(options),
-            gap=gap_from(options),
+            gap=None if options.no_reopen else gap_from(options),
             auto_reset=options.auto_reset,
         ) as server,
         server.events() as events,

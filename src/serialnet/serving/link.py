@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 import anyio
+from anyio.abc import TaskGroup
 from typing_extensions import override
 
 from ..bridge import Bridge, BridgeEnd, Hook
@@ -22,12 +23,19 @@ from ..hooks import AutoReset
 from ._reception import ClientRefused, Reception, Stats, one_error_alone
 from ._session import Seat, Session
 from .access import LOOPBACK_ONLY, Access
+from .dialling import Dialled
+from .kept import Kept
+from .lease import Lease
+from .policies import HOLD, RECONNECT, Gap, Reconnect
 
 __all__ = ["ClientWaiting", "Link", "LinkEvent", "LinkStats", "SessionEnded", "SessionStarted", "link"]
 
 logger: logging.Logger = logging.getLogger("serialnet.link")
 
 MOST_SESSIONS = 1024
+# Two dialled ends are not joined again at once after a session of fewer seconds.
+SHORT = 5.0
+FOREVER = float("inf")
 
 
 @dataclass(slots=True)
@@ -86,8 +94,8 @@ class Link(Reception[LinkEvent]):
     def __init__(
         self,
         listeners: Mapping[Side, Listener],
-        dialled: Mapping[Side, Endpoint],
-        opened: Mapping[Side, _End],
+        dialled: Mapping[Side, Dialled],
+        opened: Mapping[Side, Transport],
         *,
         hooks: Sequence[Hook | HookFactory],
         access: Access,
@@ -98,7 +106,7 @@ class Link(Reception[LinkEvent]):
         super().__init__(list(listeners.values()), access, self._totals, logger)
         self._sides = {id(listener): side for side, listener in listeners.items()}
         self._dialled = dialled
-        self._opened = opened
+        self._opened = dict(opened)
         self._hooks = hooks
         self._once = once
         self._auto_reset = auto_reset
@@ -118,12 +126,12 @@ class Link(Reception[LinkEvent]):
         return stats
 
     async def wait(self) -> BridgeEnd:
-        """Wait for the end: that of the only session, or a dialled end that cannot be opened.
+        """Wait for the end: that of the only session, or a dialled end that is not waited for.
 
-        A link with an end that listens goes on for ever otherwise.
+        Otherwise a link goes on for ever.
 
-        :return: how the only session ended (two dialled ends, or ``once``)
-        :raises OpenError: if an end could not be dialled, and no other session runs
+        :return: how the only session ended (``once``, or two dialled ends that are not waited for)
+        :raises OpenError: if an end that is not waited for could not be opened, and no other session runs
         :raises BridgeError: if the ends cannot be joined
         """
         await self._over.wait()
@@ -134,8 +142,9 @@ class Link(Reception[LinkEvent]):
 
     @override
     async def _meanwhile(self) -> None:
-        if self._opened:
-            await self._join(self._opened)
+        if not self._listeners:
+            async with anyio.create_task_group() as tasks, AsyncExitStack() as ports:
+                await self._redial(tasks, ports)
 
     @override
     async def _client(self, client: Transport, name: str, listener: Listener) -> None:
@@ -145,6 +154,37 @@ class Link(Reception[LinkEvent]):
         else:
             await self._pair(side, end)
 
+    # Both ends are dialled: ports stay open, streams are dialled anew for each session
+
+    async def _redial(self, tasks: TaskGroup, stack: AsyncExitStack) -> None:
+        ports: dict[Side, Kept] = {}
+        delays = self._dialled["a"].reconnect.delays()
+        while not self._over.is_set():
+            ends: dict[Side, _End] = {}
+            started = anyio.current_time()
+            try:
+                for side, dialled in self._dialled.items():
+                    if side not in ports:
+                        transport = self._opened.pop(side, None) or await dialled.open(FOREVER)
+                        if not isinstance(transport, Kept):
+                            ends[side] = _End(transport, str(dialled.endpoint))
+                            continue
+                        ports[side] = transport
+                        stack.push_async_callback(anyio.aclose_forcefully, transport)
+                        tasks.start_soon(transport.run)
+                    await ports[side].restored()
+                    ends[side] = _End(Lease(ports[side]), str(dialled.endpoint))
+            except BaseException:
+                for end in ends.values():
+                    await anyio.aclose_forcefully(end.transport)
+                raise
+            await self._join(ends)
+            if anyio.current_time() - started > SHORT:
+                delays = self._dialled["a"].reconnect.delays()
+            else:
+                await anyio.sleep(next(delays))
+        tasks.cancel_scope.cancel()
+
     # One end is dialled, once for each client of the other
 
     async def _dial_for(self, side: Side, client: _End) -> None:
@@ -152,25 +192,28 @@ class Link(Reception[LinkEvent]):
         if len(self._sessions) + self._dialling >= most:
             self._refuse(client.name, f"there are {most} sessions, the most that there may be")
             return
-        ((far_side, endpoint),) = self._dialled.items()
+        ((far_side, dialled),) = self._dialled.items()
         self._dialling += 1
         try:
-            far: Transport | Exception = await self._dial(endpoint)
+            far: Transport | Exception = await self._dial(dialled, client)
         except Exception as error:  # noqa: BLE001  # it ends the link, or is told in the log
             far = error
         finally:
             self._dialling -= 1
         if isinstance(far, Transport):
-            await self._join({side: client, far_side: _End(far, str(endpoint))})
-        elif self._sessions or self._dialling:
+            await self._join({side: client, far_side: _End(far, str(dialled.endpoint))})
+        elif self._sessions or self._dialling or dialled.wait:
             self._refuse(client.name, str(far))
         else:
             self._fail(far)
 
-    async def _dial(self, endpoint: Endpoint) -> Transport:
+    async def _dial(self, dialled: Dialled, client: _End) -> Transport:
+        def wanted() -> bool:
+            return self._seat.session is None and not client.transport._hung_up()
+
         while True:
             try:
-                return await connect(endpoint)
+                return await dialled.open(dialled.patience, wanted)
             except PortBusyError:
                 if self._seat.session is None or await self._seat.taken() is not None:
                     raise
@@ -224,16 +267,25 @@ class Link(Reception[LinkEvent]):
         logger.info("%s are joined", session.name)
         self._tell(SessionStarted(a.name, b.name))
         try:
-            end = await bridge.run()
+            end = await self._run(bridge)
         finally:
             self._sessions.remove(session)
             _add(self._totals, session)
             self._seat.leave(session)
         logger.info("%s part: %s", session.name, end)
         self._tell(SessionEnded(a.name, b.name, end))
-        if self._once or not self._listeners:
+        if self._once or not (self._listeners or self._dialled["a"].wait):
             self._end = end
             self._over.set()
+
+    async def _run(self, bridge: Bridge) -> BridgeEnd:
+        if not isinstance(bridge.port, Kept):
+            return await bridge.run()
+        async with anyio.create_task_group() as tasks:  # it is ours alone, not lent to us
+            tasks.start_soon(bridge.port.run)
+            end = await bridge.run()
+            tasks.cancel_scope.cancel()
+        return end
 
     def _fail(self, error: Exception) -> None:
         self._error = self._error or error
@@ -252,6 +304,9 @@ async def link(
     *,
     hooks: Sequence[Hook | HookFactory] = (),
     access: Access = LOOPBACK_ONLY,
+    gap: Gap = HOLD,
+    reconnect: Reconnect = RECONNECT,
+    wait: bool = True,
     once: bool = False,
     auto_reset: bool = True,
 ) -> AsyncIterator[Link]:
@@ -263,13 +318,20 @@ async def link(
       to 1024) as it allows. Who comes while it is busy is refused.
     - Both listen: the first who comes waits for one at the other end, and what he sends meanwhile waits
       with him. Two are joined at a time; a third is refused.
-    - None listens: both are dialled at once, for one session.
+    - None listens: both are dialled. A stream is dialled anew whenever a session is over, a port stays open.
+
+    A dialled end that is not there is waited for, and a port (what offers a line) that is lost in a session
+    is opened again for the same session, as long as ``gap`` says.
 
     :param a: one end
     :param b: the other
     :param hooks: hooks, or factories of them, for each session; the first is the outermost
     :param access: who may connect from beyond this machine
-    :param once: end after one session
+    :param gap: what becomes of a session while its port is gone
+    :param reconnect: how often an end that is gone is tried
+    :param wait: whether a dialled end that is not there is waited for; otherwise it is an error, and a port
+        that is lost ends its session
+    :param once: end after one session, and wait for nothing
     :param auto_reset: let reset sequences through that arrive in slow steps
         (:class:`serialnet.hooks.AutoReset`)
     :raises EndpointError: if a URL cannot be used, or both ends ask for line changes, before anything is
@@ -279,11 +341,12 @@ async def link(
     sides: tuple[Side, Side] = ("a", "b")
     ends = {side: Endpoint.parse(url) for side, url in zip(sides, (a, b), strict=True)}
     listening = {side: replace(end, listens=False) for side, end in ends.items() if end.listens}
-    dialled = {side: end for side, end in ends.items() if not end.listens}
+    waits = wait and not once
+    dialled = {
+        side: Dialled(check(end), gap, reconnect, waits) for side, end in ends.items() if not end.listens
+    }
     for end in listening.values():
         await access.check_listen(check(end))
-    for end in dialled.values():
-        check(end)
     if all(asks(end, "listen" if end.listens else "connect") for end in ends.values()):
         raise EndpointError(
             f"'{ends['a']}' and '{ends['b']}' both ask for line changes, and neither can carry them out"
@@ -291,10 +354,10 @@ async def link(
     async with AsyncExitStack() as stack:
         stack.enter_context(one_error_alone())
         listeners = {side: await stack.enter_async_context(listen(end)) for side, end in listening.items()}
-        opened: dict[Side, _End] = {}
-        if not listeners:
-            for side, end in dialled.items():
-                opened[side] = _End(await stack.enter_async_context(connect(end)), str(end))
+        opened: dict[Side, Transport] = {}
+        if not (listeners or waits):
+            for side, far in dialled.items():
+                opened[side] = await stack.enter_async_context(connect(far.endpoint))
         made = Link(listeners, dialled, opened, hooks=hooks, access=access, once=once, auto_reset=auto_reset)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         tasks.start_soon(made.run)

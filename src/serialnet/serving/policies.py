@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["Gap", "GapPolicy", "Reconnect"]
+__all__ = ["HOLD", "RECONNECT", "Gap", "GapPolicy", "Reconnect"]
 
 
 class GapPolicy(Enum):
@@ -67,3 +67,7 @@ class Reconnect:
         while True:
             yield delay * random.uniform(0.75, 1.0)
             delay = min(2 * delay, self.most)
+
+
+HOLD = Gap()
+RECONNECT = Reconnect()

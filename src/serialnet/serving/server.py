@@ -24,15 +24,12 @@ from ._session import Seat, Session
 from .access import LOOPBACK_ONLY, Access
 from .kept import Kept
 from .lease import Lease
-from .policies import Gap, Reconnect
+from .policies import HOLD, RECONNECT, Gap, Reconnect
 from .reopening import Reopening
 
 __all__ = ["ClientConnected", "ClientLeft", "ClientRefused", "Server", "ServerEvent", "ServerStats", "serve"]
 
 logger: logging.Logger = logging.getLogger("serialnet.server")
-
-HOLD = Gap()
-RECONNECT = Reconnect()
 
 
 @dataclass(slots=True)
