@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 import anyio
+from typing_extensions import override
 
 from ..core.transport import AskingTransport, Transport
 from ..values.requests import Configure, LineRequest, PurgeRequest
 from ..values.settings import Purge
-from .pump import BUFFER_SIZE, Tap, send_some
+from .pump import Pump, Shared, Tap, send_some
 
 __all__ = ["AskingPump"]
 
@@ -18,7 +19,7 @@ STALLED_AFTER = 1.0
 READ_AHEAD = 65536
 
 
-class AskingPump:
+class AskingPump(Pump):
     """Copies from an asker to a port, and carries each request out where it stands among the bytes.
 
     When the port takes nothing for :data:`STALLED_AFTER` seconds, up to :data:`READ_AHEAD` bytes are read
@@ -31,55 +32,40 @@ class AskingPump:
         self,
         asker: AskingTransport,
         port: Transport,
-        tap: Tap,
-        first_data: Callable[[], Awaitable[None]],
+        shared: Shared,
+        count: Callable[[int], None],
+        tap: Tap | None,
+        first_data: Callable[[], Awaitable[None]] | None,
         ask: Callable[[LineRequest], Awaitable[None]],
     ) -> None:
+        super().__init__(asker, port, shared, count, tap, first_data)
         self._asker = asker
-        self._port = port
-        self._tap = tap
-        self._first_data: Callable[[], Awaitable[None]] | None = first_data
         self._ask = ask
-        self._buffer = memoryview(bytearray(BUFFER_SIZE))
-        self.moved: int = 0
-        """Bytes that the port has taken."""
-        self.at_end: bool = False
-        """Whether the asker has ended."""
 
-    async def run(self) -> None:
-        """Copy until the asker's end of file.
+    @override
+    async def _turn(self) -> None:
+        buffer = self._room()
+        item = await self._asker.receive_event(buffer)
+        if isinstance(item, int):
+            await self._send(buffer[:item])
+        else:
+            await self._ask(item)
 
-        :raises SendFailed: if the port broke
-        """
-        try:
-            while True:
-                item = await self._asker.receive_event(self._buffer)
-                if isinstance(item, int):
-                    if self._first_data is not None:
-                        await self._first_data()
-                        self._first_data = None
-                    await self._deliver(self._tap(self._buffer[:item]))
-                else:
-                    await self._ask(item)
-        except anyio.EndOfStream:
-            self.at_end = True
-
-    async def _deliver(self, view: memoryview) -> None:
-        if not self._port.native_send_some:  # its send cannot be interrupted, so a stall cannot be told
-            while view:
-                sent = await send_some(self._port, view)
-                self.moved += sent
-                view = view[sent:]
+    @override
+    async def _deliver(self) -> None:
+        if not self._sink.native_send_some:  # its send cannot be interrupted, so a stall cannot be told
+            await super()._deliver()
             return
-        while view:
+        while self._pending:
             sent = 0
             with anyio.move_on_after(STALLED_AFTER):
-                sent = await send_some(self._port, view)
+                sent = await send_some(self._sink, self._pending)
             if not sent:
-                await _Stall(self, view).run()
+                pending, self._pending = self._pending, self._pending[:0]
+                await _Stall(self, pending).run()
                 return
-            self.moved += sent
-            view = view[sent:]
+            self._moved += sent
+            self._pending = self._pending[sent:]
 
 
 class _Stall:
@@ -124,9 +110,9 @@ class _Stall:
         while self._queue:
             with anyio.CancelScope() as self._sending:
                 chunk = self._queue[0]
-                sent = await send_some(self._pump._port, memoryview(chunk))
+                sent = await send_some(self._pump._sink, memoryview(chunk))
                 self._is_stuck = False
-                self._pump.moved += sent
+                self._pump._moved += sent
                 if self._queue and self._queue[0] is chunk:  # it may have been purged meanwhile
                     self._size -= sent
                     if sent < len(chunk):
@@ -142,11 +128,12 @@ class _Stall:
         if room <= 0:
             await self._progress.wait()
             return
+        buffer = self._pump._room()
         item: int | LineRequest = 0
         with anyio.CancelScope() as self._reading:
-            item = await self._pump._asker.receive_event(self._pump._buffer[:room])
+            item = await self._pump._asker.receive_event(buffer[:room])
         if isinstance(item, int):
-            if item and (data := bytes(self._pump._tap(self._pump._buffer[:item]))):
+            if item and (data := bytes(self._pump._look_at(buffer[:item]))):
                 self._queue.append(data)
                 self._size += len(data)
         elif isinstance(item, Configure):

@@ -17,8 +17,9 @@ from ..values.events import LineEvent, SettingsChanged
 from ..values.requests import Configure, GetInputs, InForce, LineRequest, PurgeRequest, SendBreak, SetOutputs
 from ..values.settings import Purge
 from .asking import AskingPump
+from .copy.waker import Waker
 from .hook import Direction, Forward, Hook, HookFactory, make_hooks, overrides
-from .pump import Pump, SendFailed, Tap
+from .pump import Pump, SendFailed, Shared, Tap
 
 __all__ = ["Bridge", "BridgeEnd", "BridgeStats", "Side"]
 
@@ -100,13 +101,16 @@ class Bridge:
         self._port: Side = "a" if isinstance(b, AskingTransport) or (a.line and not b.line) else "b"
         user, port = self._ends[_other(self._port)], self._ends[self._port]
         self._asker = user if isinstance(user, AskingTransport) else None
-        self._to_user = Pump(port, user, self._tap(self._port))
-        tap = self._tap(_other(self._port))
-        self._to_port: Pump | AskingPump
+        self._shared = Shared()
+        self._to_user = Pump(port, user, self._shared, *self._looks(self._port))
+        looks = self._looks(_other(self._port))
+        first_data = self._first_data if self._any_hook("first_data") else None
+        self._to_port: Pump
         if isinstance(user, AskingTransport):
-            self._to_port = AskingPump(user, port, tap, self._first_data, self._ask)
+            self._to_port = AskingPump(user, port, self._shared, *looks, first_data, self._ask)
         else:
-            self._to_port = Pump(user, port, tap, self._first_data)
+            self._to_port = Pump(user, port, self._shared, *looks, first_data)
+        self._wake: Callable[[], None] | None = None  # while it waits quietly
         self._hurried = anyio.Event()
         self._lingering = False
         self._done: list[BridgeEnd] = []  # by each direction that is over
@@ -136,6 +140,8 @@ class Bridge:
     def hurry(self) -> None:
         """Don't linger: somebody else waits."""
         self._hurried.set()
+        if self._wake is not None:
+            self._wake()
 
     def stop(self, reason: str) -> None:
         """End the session, as a hook may want to."""
@@ -148,14 +154,10 @@ class Bridge:
         self._started = True
         try:
             with self._scope:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._from_user)
-                    tasks.start_soon(self._direction, self._port, self._to_user)
-                    tasks.start_soon(self._notice_hang_up)
-                    if any(overrides(hook, "timeout") for hook in self.hooks):
-                        tasks.start_soon(self._deadlines)
-                    if self.line and (self._asker or any(overrides(hook, "event") for hook in self.hooks)):
-                        tasks.start_soon(self._watch, self.line)
+                if not self.hooks and self._asker is None:
+                    await self._copy_quietly()
+                if self._end is None:
+                    await self._work()
             assert self._end is not None
             with anyio.move_on_after(HOOK_TIMEOUT):
                 await self._tell_end(self._end)
@@ -167,6 +169,46 @@ class Bridge:
             raise
         finally:
             await self._close()
+
+    async def _copy_quietly(self) -> None:
+        """Let the poller copy both directions, and just wait, as long as nothing but bytes and ends come."""
+        waker = Waker()
+        pumps = {_other(self._port): self._to_port, self._port: self._to_user}
+        try:
+            for pump in pumps.values():
+                if not await pump.open(waker):
+                    return
+            self._wake = waker.wake
+            while not self._hurried.is_set() and self._end is None:
+                await waker.wait()
+                for side, pump in list(pumps.items()):
+                    passage = pump.passage
+                    if passage is None or not passage.is_over:
+                        continue
+                    if not passage.at_end or not self._ends[_other(side)].can_send_eof:
+                        return
+                    pump.close()
+                    pump.at_end = True
+                    del pumps[side]
+                    await self._pass_end_on(side)
+        finally:
+            self._wake = None
+            for pump in (self._to_port, self._to_user):
+                pump.close()
+            waker.close()
+
+    async def _work(self) -> None:
+        """Run the session with all that it may need, each in a task of its own."""
+        async with anyio.create_task_group() as tasks:
+            if not self._to_port.at_end:
+                tasks.start_soon(self._from_user)
+            if not self._to_user.at_end:
+                tasks.start_soon(self._direction, self._port, self._to_user)
+            tasks.start_soon(self._notice_hang_up)
+            if self._any_hook("timeout"):
+                tasks.start_soon(self._deadlines)
+            if self.line and (self._asker or self._any_hook("event")):
+                tasks.start_soon(self._watch, self.line)
 
     # The directions
 
@@ -220,8 +262,8 @@ class Bridge:
             logger.exception("a transport failed as it should not, and ends the session")
             self._finish(self._ended(side, error))
             return
-        end = self._ended(side, None)
         if not sink.can_send_eof:
+            end = self._ended(side, None)
             self._lingering = True
             if sink.line is not None:
                 try:
@@ -230,12 +272,16 @@ class Bridge:
                     logger.info("bytes were left behind at the end of a session: %s", error)
             await self._last_words(end)
             return
-        self._done.append(end)
+        await self._pass_end_on(side)
+
+    async def _pass_end_on(self, side: Side) -> None:
+        """Tell the other end that this one is done; the second one ends the session."""
+        self._done.append(self._ended(side, None))
         if len(self._done) == 2:
             self._finish(self._done[0])
             return
         try:
-            await sink.send_eof()
+            await self._ends[_other(side)].send_eof()
         except STREAM_ERRORS as error:
             self._finish(self._ended(_other(side), error))
 
@@ -273,12 +319,13 @@ class Bridge:
                 except Exception:
                     logger.exception("an end did not close as it should")
 
-    def _tap(self, side: Side) -> Tap:
+    def _looks(self, side: Side) -> tuple[Callable[[int], None], Tap | None]:
+        """What counts the bytes of a direction, and what taps them, if any hook does."""
         direction = Direction.A_TO_B if side == "a" else Direction.B_TO_A
+        count = partial(self.stats.count, direction)
         taps = [hook.data for hook in self.hooks if overrides(hook, "data")]
 
         def tap(view: memoryview) -> memoryview:
-            self.stats.count(direction, len(view))
             try:
                 for data in taps:
                     changed = data(direction, view)
@@ -290,7 +337,10 @@ class Bridge:
                 return view[:0]
             return view
 
-        return tap
+        return count, tap if taps else None
+
+    def _any_hook(self, name: str) -> bool:
+        return any(overrides(hook, name) for hook in self.hooks)
 
     # Requests
 

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from dataclasses import dataclass, field
 
 import anyio
 
 from ..core.transport import Transport
+from .copy.lane import Tap
+from .copy.passage import Passage, open_passage
+from .copy.poller import Poller
+from .copy.waker import Waker
 
-__all__ = ["BUFFER_SIZE", "Pump", "Tap"]
+__all__ = ["BUFFER_SIZE", "Pump", "Shared", "Tap"]
 
 BUFFER_SIZE = 65536
 
-Tap: TypeAlias = Callable[[memoryview], memoryview]
+
+@dataclass(eq=False)
+class Shared:
+    """What both directions of a bridge share when a poller copies them.
+
+    :param poller: who copies; ``None`` for the thread that all bridges share
+    """
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    poller: Poller | None = None
 
 
 class Pump:
     """Copies from ``source`` to ``sink`` until ``source`` ends; a slow sink stops the source.
 
+    As long as nothing but bytes comes and both ends can lend their descriptors, a poller does the work
+    (:mod:`serialnet.bridge.copy`); else it is done here.
+
+    :param count: told of each receive, in bytes
+    :param tap: sees all bytes, and may replace them
     :param first_data: awaited once, before the first bytes go on
     """
 
@@ -26,46 +45,123 @@ class Pump:
         self,
         source: Transport,
         sink: Transport,
-        tap: Tap,
+        shared: Shared,
+        count: Callable[[int], None],
+        tap: Tap | None,
         first_data: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._source = source
         self._sink = sink
+        self._shared = shared
+        self._count = count
         self._tap = tap
         self._first_data = first_data
+        self._lends = source._lends and sink._lends and tap is None
+        self._passage: Passage | None = None
+        self._buffer: memoryview | None = None
         self._pending = memoryview(b"")
         self._sending = anyio.CancelScope()
-        self.moved: int = 0
-        """Bytes that the sink has taken."""
+        self._moved = 0
         self.at_end: bool = False
         """Whether the source has ended."""
+
+    @property
+    def moved(self) -> int:
+        """Bytes that the sink has taken."""
+        return self._moved + (self._passage.moved if self._passage is not None else 0)
 
     async def run(self) -> None:
         """Copy until the source's end of file.
 
         :raises SendFailed: if the sink broke; what else is raised is of the source
         """
-        buffer = memoryview(bytearray(BUFFER_SIZE))
         try:
             while True:
-                n = await self._source.receive_into(buffer)
-                if self._first_data is not None:
-                    await self._first_data()
-                    self._first_data = None
-                self._pending = self._tap(buffer[:n])
-                while self._pending:
-                    with anyio.CancelScope() as self._sending:
-                        sent = await send_some(self._sink, self._pending)
-                        self.moved += sent
-                        self._pending = self._pending[sent:]
+                await self._deliver()
+                if self._lends and self._first_data is None:
+                    await self._copy()
+                    await self._deliver()
+                await self._turn()
         except anyio.EndOfStream:
             self.at_end = True
 
     def discard(self) -> None:
         """Throw away the bytes that wait for the sink."""
+        if self._passage is not None:
+            self._passage.discard()
         self._pending = self._pending[:0]
         if self._sink.native_send_some:
             self._sending.cancel()
+
+    # On a poller
+
+    async def open(self, waker: Waker) -> bool:
+        """Let a poller copy, if both ends can lend what that needs; it wakes when it is over."""
+        shared = self._shared
+        self._passage = await open_passage(
+            self._source, self._sink, self._count, self._tap, shared.lock, waker, shared.poller
+        )
+        return self._passage is not None
+
+    def close(self) -> None:
+        """Take the direction back; what the poller had in hand is the first that :meth:`run` sends."""
+        passage, self._passage = self._passage, None
+        if passage is not None:
+            passage.stop()
+            self._moved += passage.moved
+            self._pending = memoryview(passage.unsent)
+
+    @property
+    def passage(self) -> Passage | None:
+        """The passage that is open."""
+        return self._passage
+
+    async def _copy(self) -> None:
+        """Let the poller copy until something else than bytes comes."""
+        waker = Waker()
+        try:
+            if await self.open(waker):
+                self._buffer = None
+                while not self._passage_is_over:
+                    await waker.wait()
+        finally:
+            self.close()
+            waker.close()
+
+    @property
+    def _passage_is_over(self) -> bool:
+        return self._passage is None or self._passage.is_over
+
+    # Here
+
+    async def _turn(self) -> None:
+        """Receive once, and send it."""
+        buffer = self._room()
+        await self._send(buffer[: await self._source.receive_into(buffer)])
+
+    def _room(self) -> memoryview:
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(BUFFER_SIZE))
+        return self._buffer
+
+    async def _send(self, view: memoryview) -> None:
+        if self._first_data is not None:
+            await self._first_data()
+            self._first_data = None
+        self._pending = self._look_at(view)
+        await self._deliver()
+
+    def _look_at(self, view: memoryview) -> memoryview:
+        self._count(len(view))
+        return view if self._tap is None else self._tap(view)
+
+    async def _deliver(self) -> None:
+        """Send what is pending."""
+        while self._pending:
+            with anyio.CancelScope() as self._sending:
+                sent = await send_some(self._sink, self._pending)
+                self._moved += sent
+                self._pending = self._pending[sent:]
 
 
 class SendFailed(Exception):

@@ -15,6 +15,7 @@ from typing_extensions import Buffer, override
 from ..values.events import LineEvent
 from ..values.requests import LineRequest
 from .line import Line
+from .loan import Sink, Source
 
 __all__ = ["AskingTransport", "Listener", "Transport", "TransportAttribute"]
 
@@ -58,6 +59,7 @@ class Transport(anyio.abc.ByteStream):
     """Whether a cancelled :meth:`send_some` has accepted nothing; follows from what a class overrides."""
 
     _broken_by_cancellation: bool = False
+    _lends: bool = False  # whether it ever lends its halves
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -141,6 +143,14 @@ class Transport(anyio.abc.ByteStream):
         :param half: whether it counts, too, that it will send no more
         """
         return False
+
+    async def _lend_source(self) -> Source | None:
+        """Lend the receiving half, if it can be lent now."""
+        return None
+
+    async def _lend_sink(self) -> Sink | None:
+        """Lend the sending half, if it can be lent now."""
+        return None
 
 
 class AskingTransport(Transport, abstract=True):

@@ -9,6 +9,7 @@ import anyio
 from typing_extensions import Buffer, override
 
 from ..core.line import Line
+from ..core.loan import Sink, Source
 from ..core.transport import Transport
 
 __all__ = ["Lease"]
@@ -24,6 +25,7 @@ class Lease(Transport):
         self._closed = False
         self.line: Line | None = port.line
         self.native_send_some: bool = port.native_send_some
+        self._lends = port._lends
 
     @override
     async def receive_into(self, buffer: Buffer) -> int:
@@ -37,6 +39,14 @@ class Lease(Transport):
     async def send_some(self, data: Buffer) -> int:
         self._check_open()
         return await self._port.send_some(data)
+
+    @override
+    async def _lend_source(self) -> Source | None:
+        return None if self._closed else await self._port._lend_source()
+
+    @override
+    async def _lend_sink(self) -> Sink | None:
+        return None if self._closed else await self._port._lend_sink()
 
     @override
     async def aclose(self) -> None:

@@ -9,6 +9,7 @@ import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 from typing_extensions import Buffer, override
 
+from ..core.loan import Scratch, Sink, Source
 from ..core.transport import Transport
 
 __all__ = ["DescriptorTransport"]
@@ -18,16 +19,24 @@ class DescriptorTransport(Transport, abstract=True):
     """A transport on a non-blocking descriptor: try first, wait for readiness only when that would block.
 
     Nothing awaits between the system call that moved bytes and the return, so a cancelled receive has
-    lost nothing and a cancelled ``send_some`` has sent nothing.
+    lost nothing and a cancelled ``send_some`` has sent nothing. So each half can also be lent to a poller.
 
     :param descriptor: reads, and writes if there is no other for that
     :param write_descriptor: writes: of the two pipes to a process, the other
     """
 
+    _lends = True
+    _splices: bool = False
+    """Whether this is a socket, and reading and writing do nothing to the bytes."""
+
     def __init__(self, descriptor: int, write_descriptor: int | None = None) -> None:
         self._descriptor = descriptor
         self._write_descriptor = descriptor if write_descriptor is None else write_descriptor
         self._closed = False
+        self._source: _Source | None = None
+        self._sink: _Sink | None = None
+        # What a borrower met when it received: a connection's reset is told once only.
+        self._failure: Exception | None = None
         self._receiving = anyio.ResourceGuard("receiving from")
         self._sending = anyio.ResourceGuard("sending to")
 
@@ -49,7 +58,7 @@ class DescriptorTransport(Transport, abstract=True):
             while True:
                 self._check_open()
                 try:
-                    n = self._read_into(view)
+                    n = self._read_again(view)
                 except BlockingIOError:
                     await anyio.wait_readable(self._descriptor)
                     waited = True
@@ -98,3 +107,69 @@ class DescriptorTransport(Transport, abstract=True):
     def _check_open(self) -> None:
         if self._closed:
             raise anyio.ClosedResourceError
+
+    def _read_again(self, view: memoryview) -> int:
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        return self._read_into(view)
+
+    # Lending
+
+    @override
+    async def _lend_source(self) -> Source | None:
+        if self._closed or self._failure is not None:
+            return None
+        self._receiving.__enter__()
+        self._source = _Source(self)
+        return self._source
+
+    @override
+    async def _lend_sink(self) -> Sink | None:
+        if self._closed:
+            return None
+        self._sending.__enter__()
+        self._sink = _Sink(self)
+        return self._sink
+
+    def _begin_closing(self) -> None:
+        """Mark it closed, and take back what is lent."""
+        self._closed = True
+        if self._source is not None:
+            self._source.revoke()
+        if self._sink is not None:
+            self._sink.revoke()
+
+
+class _Source(Source):
+    __slots__ = ("_read_into", "_transport")
+
+    def __init__(self, transport: DescriptorTransport) -> None:
+        super().__init__(transport._descriptor, splices=transport._splices)
+        self._transport = transport
+        self._read_into = transport._read_into
+
+    @override
+    def read(self, scratch: Scratch) -> memoryview:
+        view = scratch.view
+        return view[: self._read_into(view)]
+
+    @override
+    def give_back(self, error: Exception | None) -> None:
+        self._transport._failure = error
+        self._transport._source = None
+        self._transport._receiving.__exit__(None, None, None)
+
+
+class _Sink(Sink):
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: DescriptorTransport) -> None:
+        super().__init__(transport._write_descriptor, transport._write, splices=transport._splices)
+        self._transport = transport
+
+    @override
+    def give_back(self, unsent: bytes) -> bytes:
+        self._transport._sink = None
+        self._transport._sending.__exit__(None, None, None)
+        return unsent

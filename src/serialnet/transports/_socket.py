@@ -24,6 +24,8 @@ SCARCITY = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class SocketTransport(DescriptorTransport, abstract=True):
     """A transport on a connected, non-blocking stream socket, which it owns."""
 
+    _splices = True
+
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock.fileno())
         self._socket = sock
@@ -49,7 +51,7 @@ class SocketTransport(DescriptorTransport, abstract=True):
     @override
     async def aclose(self) -> None:
         if not self._closed:
-            self._closed = True
+            self._begin_closing()
             anyio.notify_closing(self._socket)
             self._socket.close()
         await anyio.lowlevel.checkpoint()

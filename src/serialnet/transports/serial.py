@@ -87,7 +87,7 @@ class SerialTransport(DescriptorTransport):
         if self._closed:
             await checkpoint()
             return
-        self._closed = True
+        self._begin_closing()
         anyio.notify_closing(self._descriptor)
         await self._line.aclose()
 

@@ -1,0 +1,102 @@
+"""How a bridge sends a direction through a poller, and takes it back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from ...core.transport import Transport
+from . import thread
+from .lane import OFF, Lane, Tap
+from .poller import Poller, Ride
+from .waker import Waker
+
+__all__ = ["Passage", "open_passage"]
+
+
+class Passage:
+    """A direction whose halves are lent, while a poller copies it."""
+
+    def __init__(self, lane: Lane, lock: threading.Lock, waker: Waker, poller: Poller | None) -> None:
+        self.unsent: bytes = b""
+        """After the end: what was received and has still to be sent."""
+        self._lane = lane
+        self._lock = lock
+        self._waker = waker
+        self._ride = Ride(lane, lock, waker.wake)
+        self._stopped = False
+        lane.source.revoke = lane.sink.revoke = self.stop
+        with lock:
+            if poller is None:
+                poller = thread.add(self._ride)
+            else:
+                poller.add(self._ride)
+        self._poller = poller
+
+    @property
+    def moved(self) -> int:
+        """Bytes that the sink has taken."""
+        return self._lane.moved
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has stopped, by itself or not."""
+        return self._lane.state is OFF
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the source is at its end of file, and all that came before has been delivered."""
+        return self._lane.at_end
+
+    def discard(self) -> None:
+        """Throw away what was received and not sent."""
+        with self._lock:
+            self._lane.discard()
+
+    def stop(self) -> None:
+        """Stop copying, and give the halves back.
+
+        The lock is the acknowledgement: once it is ours, the poller does not touch the descriptors any more.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        lane = self._lane
+        unsent = b""
+        if not self._poller.forgotten:
+            with self._lock:
+                self._poller.remove(self._ride)
+                unsent = lane.stop()
+            self._waker.wake()
+        lane.source.give_back(lane.error)
+        self.unsent = lane.sink.give_back(unsent)
+
+
+async def open_passage(
+    source: Transport,
+    sink: Transport,
+    count: Callable[[int], None],
+    tap: Tap | None,
+    lock: threading.Lock,
+    waker: Waker,
+    poller: Poller | None = None,
+) -> Passage | None:
+    """Send a direction through a poller, if both ends can lend what it needs now.
+
+    :param count: told of each read, in bytes
+    :param lock: the same for both directions of a bridge
+    :param waker: woken when the passage is over
+    :param poller: who copies; ``None`` for the thread that all share
+    """
+    from_ = await source._lend_source()
+    if from_ is None:
+        return None
+    to = None
+    try:
+        to = await sink._lend_sink()
+    finally:
+        if to is None:
+            from_.give_back(None)
+    if to is None:
+        return None
+    return Passage(Lane(from_, to, count, tap), lock, waker, poller)

@@ -1,0 +1,201 @@
+"""Drives lanes: waits for their descriptors, and lets each lane do its bit when one is ready."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from .lane import OFF, READING, SENDING, Lane
+from .readiness import GONE, IN, OUT, Readiness
+
+__all__ = ["Poller", "Ride"]
+
+logger: logging.Logger = logging.getLogger("serialnet.bridge")
+
+# How long a sink may take nothing before its lane goes off, and somebody is asked what to do.
+STALLED_AFTER = 1.0
+LOOKS = 4
+MOST_EVENTS = 256
+
+
+class Ride:
+    """A lane while a poller drives it.
+
+    :param lock: held while the lane is touched; the lanes of one bridge share descriptors, and one lock
+    :param wake: called when the lane has gone off by itself, in whatever thread
+    """
+
+    __slots__ = ("lane", "lock", "looks", "seen", "wake")
+
+    def __init__(self, lane: Lane, lock: threading.Lock, wake: Callable[[], None]) -> None:
+        self.lane = lane
+        self.lock = lock
+        self.wake = wake
+        self.seen = 0
+        self.looks = 0
+
+
+class _Entry:
+    """A descriptor: whose source it is, whose sink, and what is waited for."""
+
+    __slots__ = ("lock", "mask", "reader", "writer")
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self.lock = lock
+        self.reader: Ride | None = None
+        self.writer: Ride | None = None
+        self.mask = 0
+
+
+class Poller:
+    """Lanes and their descriptors.
+
+    Rides are added and removed by any thread. :meth:`dispatch` is called by one, and takes a bridge's lock
+    for each of its events: so whoever holds that lock and has removed a ride knows that nobody touches its
+    descriptors any more.
+    """
+
+    def __init__(self) -> None:
+        self._readiness = Readiness()
+        self._entries: dict[int, _Entry] = {}
+        self._sending: set[Ride] = set()
+        self._next_look = 0.0
+        self.forgotten: bool = False
+        """Whether this is the child of a fork, where all belongs to the parent."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to drive."""
+        return not self._entries
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when :meth:`dispatch` has something to do."""
+        return self._readiness.fileno()
+
+    def close(self) -> None:
+        """Close what the poller itself has open."""
+        self._readiness.close()
+
+    def add(self, ride: Ride) -> None:
+        """Drive a lane; its lock is held."""
+        lane = ride.lane
+        self._entry(lane.sink.descriptor, ride.lock).writer = ride
+        self._entry(lane.source.descriptor, ride.lock).reader = ride
+        self._attend(ride)
+
+    def remove(self, ride: Ride) -> None:
+        """Drive a lane no longer; its lock is held. It may have gone off already."""
+        self._sending.discard(ride)
+        lane = ride.lane
+        for descriptor in (lane.source.descriptor, lane.sink.descriptor):
+            entry = self._entries.get(descriptor)
+            if entry is None:
+                continue
+            if entry.reader is ride:
+                entry.reader = None
+            if entry.writer is ride:
+                entry.writer = None
+            self._watch(descriptor, entry)
+            if entry.reader is None and entry.writer is None:
+                del self._entries[descriptor]
+
+    def dispatch(self, timeout: float | None = 0) -> bool:
+        """Wait for events, and let the lanes concerned do their bit.
+
+        :return: whether there were any
+        """
+        if self._sending:
+            left = max(0.0, self._next_look - time.monotonic())
+            timeout = left if timeout is None else min(left, timeout)
+        ready = self._readiness.poll(timeout, MOST_EVENTS)
+        for descriptor, events in ready:
+            # The descriptor may belong to another bridge since: then this event is a false alarm.
+            entry = self._entries.get(descriptor)
+            if entry is not None:
+                with entry.lock:
+                    self._handle(entry, events)
+        if self._sending and time.monotonic() >= self._next_look:
+            self._look()
+        return bool(ready)
+
+    def _handle(self, entry: _Entry, events: int) -> None:
+        ride = entry.writer
+        if ride is not None and events & (OUT | GONE) and ride.lane.state is SENDING:
+            ride.lane.writable()
+            if ride.lane.state is SENDING and events & GONE:
+                # A PTY without a client takes nothing, and this would be reported for ever.
+                ride.lane.state = OFF
+            if ride.lane.state is not SENDING:
+                self._attend(ride)
+        ride = entry.reader
+        if ride is not None and events & (IN | GONE) and ride.lane.state is READING:
+            ride.lane.readable()
+            if ride.lane.state is not READING:
+                self._attend(ride)
+
+    def _entry(self, descriptor: int, lock: threading.Lock) -> _Entry:
+        entry = self._entries.get(descriptor)
+        if entry is None:
+            entry = self._entries[descriptor] = _Entry(lock)
+        return entry
+
+    def _attend(self, ride: Ride) -> None:
+        """Act on a lane's new state."""
+        lane = ride.lane
+        if lane.state is OFF:
+            self.remove(ride)
+            ride.wake()
+            return
+        if lane.state is SENDING:
+            if not self._sending:
+                self._next_look = time.monotonic() + STALLED_AFTER / LOOKS
+            ride.seen, ride.looks = lane.moved, 0
+            self._sending.add(ride)
+        else:
+            self._sending.discard(ride)
+        for descriptor in (lane.source.descriptor, lane.sink.descriptor):
+            self._watch(descriptor, self._entries[descriptor])
+
+    def _watch(self, descriptor: int, entry: _Entry) -> None:
+        mask = 0
+        if entry.reader is not None and entry.reader.lane.state is READING:
+            mask = IN
+        if entry.writer is not None and entry.writer.lane.state is SENDING:
+            mask |= OUT
+        if mask == entry.mask:
+            return
+        try:
+            if not mask:  # a hang-up is reported even to those who wait for nothing
+                self._readiness.unregister(descriptor)
+            elif entry.mask:
+                self._readiness.modify(descriptor, mask)
+            else:
+                self._readiness.register(descriptor, mask)
+        except OSError as error:
+            # A file, say, is always ready and cannot be waited for.
+            logger.debug("cannot wait for descriptor %d: %s", descriptor, error)
+            mask = 0
+            for ride in (entry.reader, entry.writer):
+                if ride is not None and ride.lane.state is not OFF:
+                    ride.lane.state = OFF
+                    ride.wake()
+        entry.mask = mask
+
+    def _look(self) -> None:
+        """Turn lanes off whose sink takes nothing."""
+        self._next_look = time.monotonic() + STALLED_AFTER / LOOKS
+        for ride in list(self._sending):
+            with ride.lock:
+                lane = ride.lane
+                if lane.state is not SENDING:
+                    continue
+                lane.compact()
+                if lane.moved != ride.seen:
+                    ride.seen, ride.looks = lane.moved, 0
+                    continue
+                ride.looks += 1
+                if ride.looks > LOOKS:
+                    lane.state = OFF
+                    self._attend(ride)

@@ -1,0 +1,78 @@
+"""Which descriptors are ready: epoll on Linux, :mod:`selectors` elsewhere.
+
+Level-triggered, and safe to change while another thread waits.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import selectors
+import sys
+from collections import deque
+
+__all__ = ["GONE", "IN", "OUT", "Readiness"]
+
+IN, OUT = 0x001, 0x004
+# Told unasked: an error (8), a hang-up (16).
+GONE = 0x018
+
+
+class SelectorsReadiness:
+    """What :class:`select.epoll` does, by :mod:`selectors`: the waiting thread makes the changes itself."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._changes: deque[tuple[int, int]] = deque()
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._reading, False)
+        os.set_blocking(self._writing, False)
+        self._selector.register(self._reading, selectors.EVENT_READ)
+
+    def register(self, descriptor: int, mask: int) -> None:
+        self._changes.append((descriptor, mask))
+        try:
+            os.write(self._writing, b"\0")
+        except BlockingIOError:
+            pass  # it will wake up anyway
+
+    modify = register
+
+    def unregister(self, descriptor: int) -> None:
+        self.register(descriptor, 0)
+
+    def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
+        self._make_changes()
+        ready = []
+        for key, events in self._selector.select(timeout):
+            if key.fd == self._reading:
+                os.read(self._reading, 4096)
+            else:
+                mask = IN * bool(events & selectors.EVENT_READ) | OUT * bool(events & selectors.EVENT_WRITE)
+                ready.append((key.fd, mask))
+        return ready
+
+    def _make_changes(self) -> None:
+        while self._changes:
+            descriptor, mask = self._changes.popleft()
+            try:
+                self._selector.unregister(descriptor)
+            except (KeyError, OSError):
+                pass
+            if mask:
+                events = selectors.EVENT_READ * bool(mask & IN) | selectors.EVENT_WRITE * bool(mask & OUT)
+                try:
+                    self._selector.register(descriptor, events)
+                except (ValueError, OSError):
+                    pass  # it was closed, and its removal comes next
+
+    def close(self) -> None:
+        self._selector.close()
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+if sys.platform == "linux":
+    Readiness = select.epoll
+else:
+    Readiness = SelectorsReadiness
