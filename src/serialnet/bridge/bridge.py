@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, TypeAlias
@@ -17,6 +18,8 @@ from ..values.events import LineEvent, SettingsChanged
 from ..values.requests import Configure, GetInputs, InForce, LineRequest, PurgeRequest, SendBreak, SetOutputs
 from ..values.settings import Purge
 from .asking import AskingPump
+from .copy.onloop import drive
+from .copy.poller import Poller
 from .copy.waker import Waker
 from .hook import Direction, Forward, Hook, HookFactory, make_hooks, overrides
 from .pump import Pump, SendFailed, Shared, Tap
@@ -199,7 +202,11 @@ class Bridge:
 
     async def _work(self) -> None:
         """Run the session with all that it may need, each in a task of its own."""
-        async with anyio.create_task_group() as tasks:
+        async with AsyncExitStack() as stack:
+            if self._any_hook("data"):
+                # It is a user's code: it runs in the loop's thread.
+                self._shared.poller = stack.enter_context(closing(Poller()))
+            tasks = await stack.enter_async_context(anyio.create_task_group())
             if not self._to_port.at_end:
                 tasks.start_soon(self._from_user)
             if not self._to_user.at_end:
@@ -209,6 +216,8 @@ class Bridge:
                 tasks.start_soon(self._deadlines)
             if self.line and (self._asker or self._any_hook("event")):
                 tasks.start_soon(self._watch, self.line)
+            if self._shared.poller is not None:
+                tasks.start_soon(drive, self._shared.poller)
 
     # The directions
 

@@ -56,7 +56,7 @@ class Pump:
         self._count = count
         self._tap = tap
         self._first_data = first_data
-        self._lends = source._lends and sink._lends and tap is None
+        self._lends = source._lends and sink._lends
         self._passage: Passage | None = None
         self._buffer: memoryview | None = None
         self._pending = memoryview(b"")

@@ -10,22 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-__all__ = ["Scratch", "Sink", "Source"]
-
-SCRATCH_SIZE = 256 * 1024
+__all__ = ["Sink", "Source"]
 
 
-class Scratch:
-    """A buffer to read into, by both its names: a view has no ``find``, and an array copies its slices."""
-
-    __slots__ = ("array", "view")
-
-    def __init__(self, size: int = SCRATCH_SIZE) -> None:
-        self.array = bytearray(size)
-        self.view = memoryview(self.array)
-
-
-class _Half(ABC):
+class _Half:
     __slots__ = ("descriptor", "revoke", "splices")
 
     def __init__(self, descriptor: int, *, splices: bool = False) -> None:
@@ -36,7 +24,7 @@ class _Half(ABC):
         self.revoke: Callable[[], object] = _not_borrowed
 
 
-class Source(_Half):
+class Source(_Half, ABC):
     """The receiving half of a transport. What is read may be read in another thread."""
 
     __slots__ = ("pauses",)
@@ -48,10 +36,12 @@ class Source(_Half):
         self.pauses = False
 
     @abstractmethod
-    def read(self, scratch: Scratch) -> memoryview:
+    def read(self, buffer: memoryview) -> memoryview:
         """Read without blocking.
 
-        :return: the bytes, in ``scratch`` or elsewhere; none, if what comes is not for the borrower
+        :param buffer: the whole of an object that has ``find``, or the first part of it
+        :return: the bytes, at the start of ``buffer`` or elsewhere; none, if what comes is not for the
+            borrower
         :raises BlockingIOError: if there is nothing now
         """
 
@@ -63,15 +53,18 @@ class Source(_Half):
         """
 
 
-class Sink(_Half):
+class Sink(_Half, ABC):
     """The sending half of a transport. What is written may be written in another thread."""
 
-    __slots__ = ("write",)
+    __slots__ = ("interject", "write")
 
     def __init__(self, descriptor: int, write: Callable[[memoryview], int], *, splices: bool = False) -> None:
         super().__init__(descriptor, splices=splices)
         #: writes without blocking (it raises ``BlockingIOError``) some of what :meth:`encode` returned
         self.write = write
+        #: writes some bytes of the owner's between two encoded pieces, in the loop's thread; returns how many
+        #: were written, perhaps none; set by the borrower
+        self.interject: Callable[[bytes], int] = _nothing_written
 
     def encode(self, data: memoryview) -> memoryview:
         """Turn data into what is to be written whole."""
@@ -92,3 +85,7 @@ class Sink(_Half):
 
 def _not_borrowed() -> None:
     pass
+
+
+def _nothing_written(wire: bytes) -> int:
+    return 0

@@ -9,7 +9,7 @@ import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 from typing_extensions import Buffer, override
 
-from ..core.loan import Scratch, Sink, Source
+from ..core.loan import Sink, Source
 from ..core.transport import Transport
 
 __all__ = ["DescriptorTransport"]
@@ -150,9 +150,8 @@ class _Source(Source):
         self._read_into = transport._read_into
 
     @override
-    def read(self, scratch: Scratch) -> memoryview:
-        view = scratch.view
-        return view[: self._read_into(view)]
+    def read(self, buffer: memoryview) -> memoryview:
+        return buffer[: self._read_into(buffer)]
 
     @override
     def give_back(self, error: Exception | None) -> None:

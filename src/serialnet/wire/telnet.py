@@ -134,6 +134,11 @@ class Telnet:
         """How many received bytes wait to be parsed."""
         return len(self._received) - self._position
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing was received in part: what comes next is data or begins a command."""
+        return self.buffered == 0 and self._subnegotiation is None
+
     def enabled(self, side: Side, option: int) -> bool:
         """Whether an option is in force."""
         return self._options[side, option].state is State.YES

@@ -16,7 +16,9 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TypeAlias
 
-from ...core.loan import Scratch, Sink, Source
+import anyio
+
+from ...core.loan import Sink, Source
 from .pools import PIPE_SIZE, Pipe, give_pipe, give_scratch, take_pipe, take_scratch
 
 __all__ = ["OFF", "READING", "SENDING", "Lane", "State", "Tap"]
@@ -89,7 +91,7 @@ class Lane:
         # What the sink takes now: so much of it was sent, and it may lie in a buffer that is ours meanwhile.
         self._wire = NOTHING
         self._sent = 0
-        self._held: Scratch | None = None
+        self._held: memoryview | None = None
         self._may_splice = source.splices and sink.splices and tap is None and hasattr(os, "splice")
         self._splicing = False
         self._pipe: Pipe | None = None
@@ -133,6 +135,15 @@ class Lane:
             self._pipe = None
         return unsent
 
+    def interject(self, wire: bytes) -> int:
+        """Write something of the sink's owner's, unless there is something unsent; returns how much."""
+        if self.state is not READING:
+            return 0
+        try:
+            return self.sink.write(memoryview(wire))
+        except (OSError, anyio.BrokenResourceError):  # whoever sends next meets it
+            return 0
+
     def discard(self) -> None:
         """Throw away what was read and not sent."""
         if self.state is SENDING and self._pipe is None:
@@ -145,7 +156,7 @@ class Lane:
             self._wire = memoryview(bytes(self._wire))
             self._release()
 
-    def _copy(self, scratch: Scratch) -> int:
+    def _copy(self, scratch: memoryview) -> int:
         """Read once, and send; returns the number of bytes read."""
         try:
             data = self.source.read(scratch)
@@ -171,7 +182,7 @@ class Lane:
         self._send(scratch)
         return n
 
-    def _send(self, scratch: Scratch | None = None) -> None:
+    def _send(self, scratch: memoryview | None = None) -> None:
         wire, sent = self._wire, self._sent
         try:
             n = self.sink.write(wire[sent:] if sent else wire)

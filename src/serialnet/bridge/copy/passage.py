@@ -26,6 +26,7 @@ class Passage:
         self._ride = Ride(lane, lock, waker.wake)
         self._stopped = False
         lane.source.revoke = lane.sink.revoke = self.stop
+        lane.sink.interject = self._interject
         with lock:
             if poller is None:
                 poller = thread.add(self._ride)
@@ -70,6 +71,10 @@ class Passage:
             self._waker.wake()
         lane.source.give_back(lane.error)
         self.unsent = lane.sink.give_back(unsent)
+
+    def _interject(self, wire: bytes) -> int:
+        with self._lock:
+            return self._lane.interject(wire)
 
 
 async def open_passage(

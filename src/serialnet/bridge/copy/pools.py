@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 
-from ...core.loan import Scratch
-
 __all__ = ["PIPE_SIZE", "Pipe", "forget_pipes", "give_pipe", "give_scratch", "take_pipe", "take_scratch"]
 
+SCRATCH_SIZE = 256 * 1024
 PIPE_SIZE = 256 * 1024
 # The kernel grants each user 64 MiB of pipes; beyond that it makes small ones.
 MOST_PIPES = 64
@@ -16,20 +16,20 @@ MOST_PIPES = 64
 MOST_IDLE = 4
 
 # Lists and their pop() and append() need no lock.
-_scratches: list[Scratch] = []
+_scratches: list[memoryview] = []
 _pipes: list[Pipe] = []
 _pipes_made: list[None] = []
 
 
-def take_scratch() -> Scratch:
+def take_scratch() -> memoryview:
     """Take a buffer, of which the taker is the only user."""
     try:
         return _scratches.pop()
     except IndexError:
-        return Scratch()
+        return memoryview(bytearray(SCRATCH_SIZE))
 
 
-def give_scratch(scratch: Scratch) -> None:
+def give_scratch(scratch: memoryview) -> None:
     """Give a buffer back."""
     if len(_scratches) < MOST_IDLE:
         _scratches.append(scratch)
@@ -38,14 +38,12 @@ def give_scratch(scratch: Scratch) -> None:
 class Pipe:
     """A pipe through which bytes go from one socket to another without being copied."""
 
-    __slots__ = ("_ends", "reading", "writing")
+    __slots__ = ("reading", "writing")
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
+        with contextlib.suppress(OSError):  # it has 64 KiB, or 4: that works, too
             fcntl.fcntl(self.writing, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-        except OSError:
-            pass  # it has 64 KiB, or 4: it works all the same
         _pipes_made.append(None)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ Level-triggered, and safe to change while another thread waits.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import selectors
@@ -31,10 +32,8 @@ class SelectorsReadiness:
 
     def register(self, descriptor: int, mask: int) -> None:
         self._changes.append((descriptor, mask))
-        try:
+        with contextlib.suppress(BlockingIOError):  # full: it wakes up anyway
             os.write(self._writing, b"\0")
-        except BlockingIOError:
-            pass  # it will wake up anyway
 
     modify = register
 
@@ -55,16 +54,15 @@ class SelectorsReadiness:
     def _make_changes(self) -> None:
         while self._changes:
             descriptor, mask = self._changes.popleft()
-            try:
+            with contextlib.suppress(KeyError, OSError):
                 self._selector.unregister(descriptor)
-            except (KeyError, OSError):
-                pass
             if mask:
                 events = selectors.EVENT_READ * bool(mask & IN) | selectors.EVENT_WRITE * bool(mask & OUT)
-                try:
+                with contextlib.suppress(ValueError, OSError):  # closed: its removal comes next
                     self._selector.register(descriptor, events)
-                except (ValueError, OSError):
-                    pass  # it was closed, and its removal comes next
+
+    def fileno(self) -> int:
+        return self._selector.fileno()  # kqueue's has one
 
     def close(self) -> None:
         self._selector.close()

@@ -1,7 +1,8 @@
-"""How a poller wakes a task: by a descriptor, which all event loops can wait for, and a closed one survives."""
+"""How a poller wakes a task: by a descriptor that any event loop can wait for; a closed loop does no harm."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -48,10 +49,8 @@ class Waker:
             _close(self._reading, self._writing)
 
     def _clear(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._reading, 8)
-        except BlockingIOError:
-            pass
 
 
 def _open() -> tuple[int, int]:

@@ -137,6 +137,11 @@ class RFC2217Transport(SessionStream):
                     _append(events, event)
             elif event.ask in self._waiting:
                 self._waiting[event.ask] = event.granted
+        self._heed()
+
+    @override
+    def _is_dry(self) -> bool:
+        return super()._is_dry() and not self.received
 
     @override
     def _room(self) -> int:

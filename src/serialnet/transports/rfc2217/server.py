@@ -62,6 +62,7 @@ class RFC2217Session(SessionStream, AskingTransport):
         if self._data or self._request is not None:
             return True
         event = self._session.next_event()
+        self._heed()
         if isinstance(event, bytes):
             self._data = memoryview(event)
         elif event is not None:
@@ -80,6 +81,10 @@ class RFC2217Session(SessionStream, AskingTransport):
     @override
     def _digest(self) -> None:
         self._has_event()  # a RESUME may stand at the front, and a sender wait for it
+
+    @override
+    def _is_dry(self) -> bool:
+        return super()._is_dry() and not self._data and self._request is None
 
     @override
     def _room(self) -> int:

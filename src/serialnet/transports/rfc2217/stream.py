@@ -11,8 +11,10 @@ import anyio
 import anyio.lowlevel
 from typing_extensions import Buffer, override
 
+from ...core.loan import Sink, Source
 from ...core.transport import Transport
 from ...wire.comport.session import Session
+from .lending import SessionSink, SessionSource
 
 __all__ = ["SessionStream"]
 
@@ -52,6 +54,12 @@ class SessionStream(Transport, abstract=True):
         self._sending = anyio.ResourceGuard("sending to")
         self._receiving = anyio.ResourceGuard("receiving from")
         self._reading = False
+        self._read_scope = anyio.CancelScope()
+        # Whoever reads for want of somebody who receives shall leave it to a borrower.
+        self._wanted = False
+        self._lends = over._lends
+        self._source: SessionSource | None = None
+        self._sink: SessionSink | None = None
         self._news = anyio.Event()
         self._ended: Exception | None = None
         self._closed = False
@@ -99,6 +107,10 @@ class SessionStream(Transport, abstract=True):
     async def _write_commands(self) -> None:
         """Send what the session has to say, and what an earlier call could not; ``_writing`` is held."""
         self._unsent += self._codec.data_to_send()
+        if self._unsent and self._sink is not None:
+            del self._unsent[: self._sink.interject(bytes(self._unsent))]
+            if self._unsent:
+                self._sink.revoke()
         if self._unsent and self._half_sent:
             self._half_sent, self._sent_ahead = False, True
             self._unsent[:0] = IAC
@@ -127,13 +139,14 @@ class SessionStream(Transport, abstract=True):
             self._check_open()
             if self._ended is not None:
                 raise self._ended
-            if self._reading or not self._room():
+            if self._reading or self._wanted or not self._room():
                 # What done() took out of the session may have been worth a reply, and whoever reads waits.
                 await self._while_flushing(self._news.wait)
                 continue
             self._reading = True
             try:
-                await self._read(self._input[: self._room()])
+                with anyio.CancelScope() as self._read_scope:
+                    await self._read(self._input[: self._room()])
             finally:
                 self._reading = False
                 self._tell()
@@ -189,6 +202,67 @@ class SessionStream(Transport, abstract=True):
         self._news.set()
         self._news = anyio.Event()
 
+    # Lending
+
+    @override
+    async def _lend_source(self) -> Source | None:
+        with self._receiving:
+            self._wanted = True
+            try:
+                while self._reading:
+                    self._read_scope.cancel()
+                    await self._news.wait()
+                if not self._is_dry():
+                    return None
+                over = await self._over._lend_source()
+            finally:
+                self._wanted = False
+        if over is None:
+            return None
+        self._receiving.__enter__()
+        self._reading = True
+        self._source = SessionSource(over, self._source_returns)
+        return self._source
+
+    def _source_returns(self, wire: bytes) -> None:
+        self._source = None
+        self._reading = False
+        self._receiving.__exit__(None, None, None)
+        if wire:
+            self._codec.receive_data(wire)
+            self._digest()
+        self._tell()
+
+    @override
+    async def _lend_sink(self) -> Sink | None:
+        if not self._is_in_step() or self._writing.locked():
+            return None
+        over = await self._over._lend_sink()
+        if over is None:
+            return None
+        self._sending.__enter__()
+        self._sink = SessionSink(over, self._sink_returns)
+        return self._sink
+
+    def _sink_returns(self, unsent: bytes) -> None:
+        self._sink = None
+        self._sending.__exit__(None, None, None)
+        self._unsent[:0] = unsent
+
+    def _is_dry(self) -> bool:
+        """Whether all that was received has been handed out, and data comes next or a command."""
+        return not self._closed and self._ended is None and self._codec.is_plain
+
+    def _is_in_step(self) -> bool:
+        """Whether data can be sent now, escaped and as it is otherwise."""
+        sent_all = not (self._unsent or self._half_sent or self._sent_ahead)
+        return sent_all and not (self._closed or self._codec.suspended or self._codec.to_terminal)
+
+    def _heed(self) -> None:
+        """Take the sending half back, if the peer has said something that matters to it."""
+        if self._sink is not None and not self._is_in_step():
+            self._sink.revoke()
+
     # Closing
 
     @override
@@ -196,6 +270,9 @@ class SessionStream(Transport, abstract=True):
         if self._closed:
             return
         self._closed = True
+        for half in (self._source, self._sink):
+            if half is not None:
+                half.revoke()
         self._tell()
         try:
             with (

@@ -68,6 +68,16 @@ class Session(ABC, Generic[E]):
         return self._telnet.buffered
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the bytes that come next are data but for the doubled IACs, up to the next command."""
+        return (
+            self._telnet.is_idle
+            and not self._events
+            and not self._is_waiting()
+            and not self._is_terminal(Side.THEM)
+        )
+
+    @property
     def violations(self) -> int:
         """How often the peer broke a rule of the protocol, or used what is not supported."""
         return self._telnet.violations
