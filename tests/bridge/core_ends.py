@@ -1,0 +1,123 @@
+"""Ends of bridges that have descriptors, and what is beyond them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import random
+import termios
+import tty
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias
+
+import anyio
+from typing_extensions import override
+
+import serialnet
+from serialnet import Transport
+from serialnet.transports._descriptor import DescriptorTransport
+from serialnet.transports.rfc2217 import RFC2217Session, RFC2217Transport
+
+End: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[Transport, Transport]]]
+"""Makes an end of a bridge and what is beyond it."""
+
+
+class Master(DescriptorTransport):
+    """The master side of a PTY: the hardware, as it were."""
+
+    can_send_eof = False
+
+    @override
+    def _read_into(self, view: memoryview) -> int:
+        try:
+            return os.readv(self._descriptor, [view])
+        except OSError as error:
+            if error.errno == errno.EIO:
+                return 0
+            raise
+
+    @override
+    def _write(self, view: memoryview) -> int:
+        return os.write(self._descriptor, view)
+
+    @override
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            anyio.notify_closing(self._descriptor)
+            os.close(self._descriptor)
+
+
+@asynccontextmanager
+async def tcp() -> AsyncIterator[tuple[Transport, Transport]]:
+    async with (
+        serialnet.listen("tcp://127.0.0.1:0") as listener,
+        serialnet.connect(listener.urls[0]) as beyond,
+        await listener.accept() as end,
+    ):
+        yield end, beyond
+
+
+@asynccontextmanager
+async def tty_port() -> AsyncIterator[tuple[Transport, Transport]]:
+    master, slave = os.openpty()
+    tty.setraw(slave, termios.TCSANOW)
+    os.set_blocking(master, False)
+    async with Master(master) as beyond:
+        try:
+            port = serialnet.connect(os.ttyname(slave))
+            async with port as end:
+                os.close(slave)
+                slave = -1
+                yield end, beyond
+        finally:
+            if slave >= 0:
+                os.close(slave)
+
+
+@asynccontextmanager
+async def asking() -> AsyncIterator[tuple[Transport, Transport]]:
+    """An RFC 2217 session, whose client just sends data."""
+    async with tcp() as (end, beyond):
+        yield RFC2217Session(end), RFC2217Transport(beyond)
+
+
+@asynccontextmanager
+async def far_port() -> AsyncIterator[tuple[Transport, Transport]]:
+    """An RFC 2217 client, whose server refuses all requests."""
+    async with tcp() as (end, beyond):
+        yield RFC2217Transport(end), RFC2217Session(beyond)
+
+
+async def send_random(to: Transport, size: int, seed: int, most: int = 200_000) -> str:
+    """Send random data in pieces of random sizes, with pauses; returns its hash."""
+    rng = random.Random(seed)
+    hashed = hashlib.sha256()
+    left = size
+    blocks = [rng.randbytes(most), b"\xff" * most, bytes(range(256)) * (most // 256 + 1)]
+    while left:
+        n = min(left, int(most ** rng.random()) + 1)
+        data = memoryview(rng.choice(blocks))[:n]
+        hashed.update(data)
+        await to.send(data)
+        left -= n
+        if rng.random() < 0.01:
+            await anyio.sleep(rng.random() * 0.01)
+    return hashed.hexdigest()
+
+
+async def receive_hashed(from_: Transport, size: int, seed: int) -> str:
+    """Receive so many bytes in pieces of random sizes, with pauses; returns their hash."""
+    rng = random.Random(seed)
+    hashed = hashlib.sha256()
+    buffer = memoryview(bytearray(300_000))
+    left = size
+    while left:
+        n = await from_.receive_into(buffer[: min(left, int(300_000 ** rng.random()) + 1)])
+        hashed.update(buffer[:n])
+        left -= n
+        if rng.random() < 0.01:
+            await anyio.sleep(rng.random() * 0.01)
+    return hashed.hexdigest()

@@ -1,0 +1,250 @@
+"""The copy core between real descriptors: what goes in comes out, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import psutil
+import pytest
+from typing_extensions import override
+
+from serialnet import Bridge, BridgeEnd, Direction, Hook, Transport
+from serialnet.bridge import bridge as bridge_module
+from serialnet.bridge.copy import poller
+
+from .core_ends import End, asking, far_port, receive_hashed, send_random, tcp, tty_port
+
+SOAK = bool(os.environ.get("SERIALNET_SOAK"))
+SIZE = 1 << 30 if SOAK else 4 << 20
+PAIRS = [
+    (tcp, tcp),
+    (tcp, tty_port),
+    (asking, tty_port),
+    (asking, tcp),
+    (tcp, far_port),
+    (asking, far_port),
+    (tty_port, far_port),
+]
+
+
+class Tap(Hook):
+    """Looks at everything."""
+
+    def __init__(self) -> None:
+        self.seen = dict.fromkeys(Direction, 0)
+
+    @override
+    def data(self, direction: Direction, view: memoryview) -> memoryview | None:
+        self.seen[direction] += len(view)
+        return None
+
+
+@pytest.fixture(autouse=True)
+def linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge_module, "LINGER", 0.02)
+
+
+class Running:
+    bridge: Bridge
+    end: BridgeEnd | None = None
+
+
+@asynccontextmanager
+async def bridged(a: Transport, b: Transport, *hooks: Hook) -> AsyncIterator[Running]:
+    """Run a bridge beside the block; what is beyond its ends must be closed by then."""
+    result = Running()
+    result.bridge = Bridge(a, b, hooks=hooks)
+
+    async def run() -> None:
+        result.end = await result.bridge.run()
+
+    with anyio.fail_after(3600 if SOAK else 50):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            yield result
+
+
+@pytest.mark.parametrize("tapped", [False, True], ids=["plain", "tapped"])
+@pytest.mark.parametrize("ends", PAIRS, ids=lambda ends: f"{ends[0].__name__}-{ends[1].__name__}")
+async def test_all_bytes_arrive_both_ways(ends: tuple[End, End], tapped: bool) -> None:
+    hashes: dict[str, str] = {}
+
+    async def note(name: str, work: object) -> None:
+        hashes[name] = await work  # type: ignore[misc]
+
+    tap = Tap()
+    async with (
+        ends[0]() as (a, beyond_a),
+        ends[1]() as (b, beyond_b),
+        bridged(a, b, *([tap] if tapped else [])) as running,
+    ):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(note, "sent a", send_random(beyond_a, SIZE, 1))
+            tasks.start_soon(note, "sent b", send_random(beyond_b, SIZE, 2))
+            tasks.start_soon(note, "received b", receive_hashed(beyond_b, SIZE, 3))
+            tasks.start_soon(note, "received a", receive_hashed(beyond_a, SIZE, 4))
+        assert (running.bridge.stats.bytes_a_to_b, running.bridge.stats.bytes_b_to_a) == (SIZE, SIZE)
+        await beyond_a.aclose()
+        await beyond_b.aclose()
+    assert hashes["sent a"] == hashes["received b"]
+    assert hashes["sent b"] == hashes["received a"]
+    if tapped:
+        assert set(tap.seen.values()) == {SIZE}
+
+
+async def test_half_closes() -> None:
+    async with tcp() as (a, beyond_a), tcp() as (b, beyond_b), bridged(a, b) as running:
+        await beyond_a.send(b"question")
+        await beyond_a.send_eof()
+        question = b""
+        with pytest.raises(anyio.EndOfStream):
+            while True:
+                question += await beyond_b.receive()
+        assert question == b"question"
+        for _ in range(100):
+            await beyond_b.send(bytes(10_000))
+        await beyond_b.send_eof()
+        received = 0
+        with pytest.raises(anyio.EndOfStream):
+            while True:
+                received += len(await beyond_a.receive())
+        assert received == 1_000_000
+    assert running.end is not None
+    assert (running.end.by, running.end.error) == ("a", None)
+
+
+def reset(transport: Transport) -> None:
+    """Close a connection so that the other end hears of a reset."""
+    sock: socket.socket = transport._socket  # type: ignore[attr-defined]
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize("other", [tcp, tty_port, far_port], ids=lambda end: end.__name__)
+async def test_a_reset_ends_it(other: End) -> None:
+    async with tcp() as (a, beyond_a), other() as (b, _), bridged(a, b) as running:
+        await beyond_a.send(b"x")
+        reset(beyond_a)
+        await beyond_a.aclose()
+    assert running.end is not None
+    assert running.end.by == "a"
+    assert isinstance(running.end.error, anyio.BrokenResourceError)
+    assert "reset" in running.end.reason
+
+
+async def test_what_came_before_a_reset_of_the_reader_arrives() -> None:
+    """The last words of an end that no longer listens."""
+    async with tcp() as (a, beyond_a), tcp() as (b, beyond_b), bridged(a, b):
+        await beyond_a.send(bytes(300_000))
+        await beyond_a.aclose()
+        received = 0
+        with pytest.raises(anyio.EndOfStream):
+            while True:
+                received += len(await beyond_b.receive())
+                await beyond_b.send(b"nobody hears this") if received < 1000 else None
+        assert received == 300_000
+        await beyond_b.aclose()
+
+
+async def test_a_hang_up_of_the_tty_ends_it() -> None:
+    async with tcp() as (a, beyond_a), tty_port() as (b, beyond_b), bridged(a, b) as running:
+        await beyond_b.send(b"x")
+        assert await beyond_a.receive() == b"x"
+        await beyond_b.aclose()
+    assert running.end is not None
+    assert running.end.by == "b"
+    assert "the device has gone" in running.end.reason
+
+
+@pytest.mark.parametrize("ends", PAIRS, ids=lambda ends: f"{ends[0].__name__}-{ends[1].__name__}")
+@pytest.mark.parametrize("tapped", [False, True], ids=["plain", "tapped"])
+async def test_a_stalled_reader_stops_the_source(
+    ends: tuple[End, End], tapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is offered, no more is held than a buffer or two; all of it arrives once it is read."""
+    monkeypatch.setattr(poller, "STALLED_AFTER", 0.05)
+    offered = 1 << 30 if SOAK else 64 << 20
+    process = psutil.Process()
+    async with (
+        ends[0]() as (a, beyond_a),
+        ends[1]() as (b, beyond_b),
+        bridged(a, b, *([Tap()] if tapped else [])),
+    ):
+        await beyond_a.send(bytes(100_000))
+        await receive_hashed(beyond_b, 100_000, 1)
+        before = process.memory_info().rss
+        sent = 0
+        chunk = bytes(65536)
+        with anyio.move_on_after(0.5):
+            while sent < offered:
+                sent += await beyond_a.send_some(chunk)
+        assert sent < offered
+        assert process.memory_info().rss - before <= 1 << 20
+        await receive_hashed(beyond_b, sent, 2)
+        await beyond_a.aclose()
+        await beyond_b.aclose()
+
+
+@pytest.mark.parametrize("ends", PAIRS, ids=lambda ends: f"{ends[0].__name__}-{ends[1].__name__}")
+async def test_cancelling_it_at_any_moment(ends: tuple[End, End]) -> None:
+    """Both ends are closed, and their numbers can be used again at once."""
+    rng = random.Random(1)
+    process = psutil.Process()
+    descriptors = 0
+    for number in range(300 if SOAK else 12):
+        async with ends[0]() as (a, beyond_a), ends[1]() as (b, beyond_b), anyio.create_task_group() as tasks:
+            scope = anyio.CancelScope()
+
+            async def run(a: Transport = a, b: Transport = b, scope: anyio.CancelScope = scope) -> None:
+                with scope:
+                    await Bridge(a, b).run()
+
+            async def flood(beyond: Transport) -> None:
+                try:
+                    while True:
+                        await beyond.send(bytes(50_000))
+                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    pass
+
+            tasks.start_soon(run)
+            for beyond in (beyond_a, beyond_b):
+                tasks.start_soon(flood, beyond)
+            await anyio.sleep(rng.random() * 0.02)
+            scope.cancel()
+            while not (is_closed(a) and is_closed(b)):
+                await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel()
+        if number == 1:
+            descriptors = process.num_fds()
+    assert process.num_fds() <= descriptors
+
+
+def is_closed(transport: Transport) -> bool:
+    return bool(transport._closed)  # type: ignore[attr-defined]
+
+
+async def test_closing_a_lent_end_ends_the_bridge() -> None:
+    async with tcp() as (a, beyond_a), tcp() as (b, _), bridged(a, b) as running:
+        await beyond_a.send(b"x")
+        await anyio.sleep(0.01)
+        await a.aclose()
+    assert running.end is not None
+    assert running.end.by == "a"
+    assert isinstance(running.end.error, anyio.ClosedResourceError)
+
+
+async def test_a_lent_transport_is_busy() -> None:
+    async with tcp() as (a, beyond_a), tcp() as (b, beyond_b), bridged(a, b):
+        await beyond_a.send(b"x")
+        assert await beyond_b.receive() == b"x"
+        with pytest.raises(anyio.BusyResourceError):
+            await a.receive()
+        with pytest.raises(anyio.BusyResourceError):
+            await b.send(b"y")
+        await beyond_a.aclose()
+        await beyond_b.aclose()
