@@ -102,7 +102,7 @@ class _Stall:
             while self._queue:
                 await self._read()
         except anyio.EndOfStream:
-            self._pump.at_end = True
+            self._pump._at_end = True
             await self._moving()
             raise
 

@@ -175,30 +175,28 @@ class Bridge:
 
     async def _copy_quietly(self) -> None:
         """Let the poller copy both directions, and just wait, as long as nothing but bytes and ends come."""
-        waker = Waker()
         pumps = {_other(self._port): self._to_port, self._port: self._to_user}
+        over: list[Side] = []
+        waker = Waker()
+        self._wake = waker.wake
+
+        def end(side: Side) -> None:  # in the poller, with the lock held
+            over.append(side)
+            passage = pumps[side].passage
+            if len(over) == 2 or passage is None or not passage.passed_end:
+                waker.wake()
+
         try:
-            for pump in pumps.values():
-                if not await pump.open(waker):
-                    return
-            self._wake = waker.wake
-            while not self._hurried.is_set() and self._end is None:
+            if all([await pump.open(partial(end, side), passes_end=True) for side, pump in pumps.items()]):
                 await waker.wait()
-                for side, pump in list(pumps.items()):
-                    passage = pump.passage
-                    if passage is None or not passage.is_over:
-                        continue
-                    if not passage.at_end or not self._ends[_other(side)].can_send_eof:
-                        return
-                    pump.close()
-                    pump.at_end = True
-                    del pumps[side]
-                    await self._pass_end_on(side)
         finally:
             self._wake = None
-            for pump in (self._to_port, self._to_user):
+            for pump in pumps.values():
                 pump.close()
             waker.close()
+        self._done = [self._ended(side, None) for side in over if pumps[side].at_end]
+        if len(self._done) == 2:
+            self._finish(self._done[0])
 
     async def _work(self) -> None:
         """Run the session with all that it may need, each in a task of its own."""

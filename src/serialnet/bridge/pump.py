@@ -62,8 +62,12 @@ class Pump:
         self._pending = memoryview(b"")
         self._sending = anyio.CancelScope()
         self._moved = 0
-        self.at_end: bool = False
+        self._at_end = False
+
+    @property
+    def at_end(self) -> bool:
         """Whether the source has ended."""
+        return self._at_end or (self._passage is not None and self._passage.at_end)
 
     @property
     def moved(self) -> int:
@@ -83,7 +87,7 @@ class Pump:
                     await self._deliver()
                 await self._turn()
         except anyio.EndOfStream:
-            self.at_end = True
+            self._at_end = True
 
     def discard(self) -> None:
         """Throw away the bytes that wait for the sink."""
@@ -95,11 +99,18 @@ class Pump:
 
     # On a poller
 
-    async def open(self, waker: Waker) -> bool:
-        """Let a poller copy, if both ends can lend what that needs; it wakes when it is over."""
-        shared = self._shared
+    async def open(self, wake: Callable[[], None], *, passes_end: bool = False) -> bool:
+        """Let a poller copy, if both ends can lend what that needs; ``wake`` is called when it is over."""
+        lock, poller = self._shared.lock, self._shared.poller
         self._passage = await open_passage(
-            self._source, self._sink, self._count, self._tap, shared.lock, waker, shared.poller
+            self._source,
+            self._sink,
+            self._count,
+            self._tap,
+            lock,
+            wake,
+            poller,
+            passes_end=passes_end,
         )
         return self._passage is not None
 
@@ -110,6 +121,7 @@ class Pump:
             passage.stop()
             self._moved += passage.moved
             self._pending = memoryview(passage.unsent)
+            self._at_end = passage.passed_end
 
     @property
     def passage(self) -> Passage | None:
@@ -120,7 +132,7 @@ class Pump:
         """Let the poller copy until something else than bytes comes."""
         waker = Waker()
         try:
-            if await self.open(waker):
+            if await self.open(waker.wake):
                 self._buffer = None
                 while not self._passage_is_over:
                     await waker.wait()

@@ -56,12 +56,14 @@ class Source(_Half, ABC):
 class Sink(_Half, ABC):
     """The sending half of a transport. What is written may be written in another thread."""
 
-    __slots__ = ("interject", "write")
+    __slots__ = ("interject", "send_eof", "write")
 
     def __init__(self, descriptor: int, write: Callable[[memoryview], int], *, splices: bool = False) -> None:
         super().__init__(descriptor, splices=splices)
         #: writes without blocking (it raises ``BlockingIOError``) some of what :meth:`encode` returned
         self.write = write
+        #: says, at once, that nothing will follow, where that can be said; raises ``OSError``
+        self.send_eof: Callable[[], None] | None = None
         #: writes some bytes of the owner's between two encoded pieces, in the loop's thread; returns how many
         #: were written, perhaps none; set by the borrower
         self.interject: Callable[[bytes], int] = _nothing_written

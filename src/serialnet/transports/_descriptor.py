@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 from abc import abstractmethod
+from collections.abc import Callable
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
@@ -28,6 +29,9 @@ class DescriptorTransport(Transport, abstract=True):
     _lends = True
     _splices: bool = False
     """Whether this is a socket, and reading and writing do nothing to the bytes."""
+
+    _shut_down: Callable[[], None] | None = None
+    """Half-closes without blocking, where that works."""
 
     def __init__(self, descriptor: int, write_descriptor: int | None = None) -> None:
         self._descriptor = descriptor
@@ -130,6 +134,7 @@ class DescriptorTransport(Transport, abstract=True):
             return None
         self._sending.__enter__()
         self._sink = _Sink(self)
+        self._sink.send_eof = self._shut_down
         return self._sink
 
     def _begin_closing(self) -> None:

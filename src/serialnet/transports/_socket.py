@@ -39,12 +39,16 @@ class SocketTransport(DescriptorTransport, abstract=True):
         return self._socket.send(view)
 
     @override
+    def _shut_down(self) -> None:
+        self._socket.shutdown(socket.SHUT_WR)
+
+    @override
     async def send_eof(self) -> None:
         with self._sending:
             await anyio.lowlevel.checkpoint()
             self._check_open()
             try:
-                self._socket.shutdown(socket.SHUT_WR)
+                self._shut_down()
             except OSError as error:
                 raise anyio.BrokenResourceError(f"the connection has gone: {error}") from error
 

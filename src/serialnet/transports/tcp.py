@@ -130,7 +130,12 @@ factory: TransportFactory = _Factory()
 
 async def _resolve(host: str | None, port: int, flags: int = 0) -> list[tuple[int, Any]]:
     try:
-        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+        found: Sequence[tuple[Any, ...]]
+        try:  # an address in digits asks nobody, so it needs no thread
+            numeric = flags | socket.AI_NUMERICHOST
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=numeric)
+        except socket.gaierror:
+            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     except UnicodeError as error:
         raise OSError(errno.EINVAL, f"no host has such a name: {error}") from None
     return [(info[0], info[4]) for info in found]
@@ -154,6 +159,8 @@ def _listen_on(family: int, address: Any) -> socket.socket:
 
 async def _connect_any(addresses: Sequence[tuple[int, Any]]) -> socket.socket:
     """Connect to the first address that answers, starting one after the other (RFC 8305)."""
+    if len(addresses) == 1:
+        return await _connect_alone(*addresses[0])
     winner: socket.socket | None = None
     errors: list[OSError] = []
 
@@ -188,12 +195,25 @@ async def _connect_any(addresses: Sequence[tuple[int, Any]]) -> socket.socket:
     return winner
 
 
+async def _connect_alone(family: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        await _connect_one(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 async def _connect_one(sock: socket.socket, address: Any) -> None:
     sock.setblocking(False)
-    if (status := sock.connect_ex(address)) in (errno.EINPROGRESS, errno.EWOULDBLOCK):
+    status = sock.connect_ex(address)
+    if status == errno.EINPROGRESS:  # for no longer than this, if the other end is on this machine
+        status = sock.connect_ex(address)
+    if status in (errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK):
         await anyio.wait_writable(sock)
         status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if status:
+    if status not in (0, errno.EISCONN):
         raise OSError(status, os.strerror(status))
 
 

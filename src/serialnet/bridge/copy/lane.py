@@ -10,6 +10,7 @@ a time, and looks at :attr:`Lane.state` for what to wait for next. Each call doe
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class Lane:
 
     :param count: told of each read, in bytes
     :param tap: sees all bytes, and may replace them
+    :param passes_end: whether an end of file is passed on at once, where the sink can do that
     """
 
     __slots__ = (
@@ -61,6 +63,7 @@ class Lane:
         "_held",
         "_in_pipe",
         "_may_splice",
+        "_passes_end",
         "_pipe",
         "_sent",
         "_splicing",
@@ -69,13 +72,20 @@ class Lane:
         "at_end",
         "error",
         "moved",
+        "passed_end",
         "sink",
         "source",
         "state",
     )
 
     def __init__(
-        self, source: Source, sink: Sink, count: Callable[[int], None], tap: Tap | None = None
+        self,
+        source: Source,
+        sink: Sink,
+        count: Callable[[int], None],
+        tap: Tap | None = None,
+        *,
+        passes_end: bool = False,
     ) -> None:
         self.source = source
         self.sink = sink
@@ -84,10 +94,13 @@ class Lane:
         """Bytes that the sink has taken."""
         self.at_end: bool = False
         """Whether the source is at its end of file, and all that came before has been delivered."""
+        self.passed_end: bool = False
+        """Whether the sink has been told so."""
         self.error: Exception | None = None
         """What reading raised."""
         self._count = count
         self._tap = tap
+        self._passes_end = passes_end
         # What the sink takes now: so much of it was sent, and it may lie in a buffer that is ours meanwhile.
         self._wire = NOTHING
         self._sent = 0
@@ -168,8 +181,7 @@ class Lane:
             return 0
         n = len(data)
         if n == 0:
-            self.at_end = not self.source.pauses
-            self.state = OFF
+            self._end()
             return 0
         self._count(n)
         if self._tap is not None:
@@ -181,6 +193,14 @@ class Lane:
         self._wire, self._sent = self.sink.encode(data), 0
         self._send(scratch)
         return n
+
+    def _end(self) -> None:
+        self.state = OFF
+        self.at_end = not self.source.pauses
+        if self.at_end and self._passes_end and self.sink.send_eof is not None:
+            with contextlib.suppress(OSError):  # then whoever tries again meets it
+                self.sink.send_eof()
+                self.passed_end = True
 
     def _send(self, scratch: memoryview | None = None) -> None:
         wire, sent = self._wire, self._sent
@@ -230,8 +250,7 @@ class Lane:
             return
         if n == 0:
             give_pipe(pipe)
-            self.at_end = True
-            self.state = OFF
+            self._end()
             return
         self._count(n)
         self._splicing = n >= SPLICE_UNTIL

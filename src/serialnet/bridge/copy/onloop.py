@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import anyio
 
 from . import poller as poller_module
@@ -14,6 +12,8 @@ __all__ = ["drive"]
 
 async def drive(poller: Poller) -> None:
     """Drive a poller's lanes, for ever."""
+    import asyncio  # not at the top: most programs that import this library need it only later, if at all
+
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

@@ -9,7 +9,6 @@ from ...core.transport import Transport
 from . import thread
 from .lane import OFF, Lane, Tap
 from .poller import Poller, Ride
-from .waker import Waker
 
 __all__ = ["Passage", "open_passage"]
 
@@ -17,13 +16,15 @@ __all__ = ["Passage", "open_passage"]
 class Passage:
     """A direction whose halves are lent, while a poller copies it."""
 
-    def __init__(self, lane: Lane, lock: threading.Lock, waker: Waker, poller: Poller | None) -> None:
+    def __init__(
+        self, lane: Lane, lock: threading.Lock, wake: Callable[[], None], poller: Poller | None
+    ) -> None:
         self.unsent: bytes = b""
         """After the end: what was received and has still to be sent."""
         self._lane = lane
         self._lock = lock
-        self._waker = waker
-        self._ride = Ride(lane, lock, waker.wake)
+        self._wake = wake
+        self._ride = Ride(lane, lock, wake)
         self._stopped = False
         lane.source.revoke = lane.sink.revoke = self.stop
         lane.sink.interject = self._interject
@@ -49,6 +50,11 @@ class Passage:
         """Whether the source is at its end of file, and all that came before has been delivered."""
         return self._lane.at_end
 
+    @property
+    def passed_end(self) -> bool:
+        """Whether the sink was told of it."""
+        return self._lane.passed_end
+
     def discard(self) -> None:
         """Throw away what was received and not sent."""
         with self._lock:
@@ -67,8 +73,10 @@ class Passage:
         if not self._poller.forgotten:
             with self._lock:
                 self._poller.remove(self._ride)
+                was_over = self.is_over
                 unsent = lane.stop()
-            self._waker.wake()
+                if not was_over:
+                    self._wake()
         lane.source.give_back(lane.error)
         self.unsent = lane.sink.give_back(unsent)
 
@@ -83,15 +91,18 @@ async def open_passage(
     count: Callable[[int], None],
     tap: Tap | None,
     lock: threading.Lock,
-    waker: Waker,
+    wake: Callable[[], None],
     poller: Poller | None = None,
+    *,
+    passes_end: bool = False,
 ) -> Passage | None:
     """Send a direction through a poller, if both ends can lend what it needs now.
 
     :param count: told of each read, in bytes
     :param lock: the same for both directions of a bridge
-    :param waker: woken when the passage is over
+    :param wake: called when the passage is over, in whatever thread, with the lock held
     :param poller: who copies; ``None`` for the thread that all share
+    :param passes_end: whether an end of file is passed on at once, where the sink can do that
     """
     from_ = await source._lend_source()
     if from_ is None:
@@ -104,4 +115,4 @@ async def open_passage(
             from_.give_back(None)
     if to is None:
         return None
-    return Passage(Lane(from_, to, count, tap), lock, waker, poller)
+    return Passage(Lane(from_, to, count, tap, passes_end=passes_end), lock, wake, poller)
