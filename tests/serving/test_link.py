@@ -244,6 +244,7 @@ async def test_once() -> None:
         await client.aclose()
         end = await it.link.wait()
         assert (end.by, end.error) == ("a", None)
+        await anyio.wait_all_tasks_blocked()  # the listener is closed a moment later
         with pytest.raises(OpenError):
             await it.client()
 

@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 from typing_extensions import Buffer, override
 
+from ..core import loan
 from ..core.errors import LineTimeoutError, SerialnetError
 from ..core.line import Line
 from ..core.transport import Transport, TransportAttribute
@@ -64,6 +65,7 @@ class Kept(Transport):
 
     def __init__(self, transport: Transport, source: Source, gap: Gap, reconnect: Reconnect) -> None:
         self.native_send_some: bool = transport.native_send_some
+        self._lends = transport._lends
         self.on_change: Callable[[Lost | Restored], None] = lambda event: None
         """Is told of each loss and each return."""
         self.losses: int = 0
@@ -197,6 +199,16 @@ class Kept(Transport):
             with memoryview(data) as view:
                 self.bytes_discarded += view.nbytes
                 return view.nbytes
+
+    # A borrower that meets a loss gives the half back, and whoever receives or sends next meets the same.
+
+    @override
+    async def _lend_source(self) -> loan.Source | None:
+        return None if self._current is None else await self._current._lend_source()
+
+    @override
+    async def _lend_sink(self) -> loan.Sink | None:
+        return None if self._current is None else await self._current._lend_sink()
 
     async def use(self, use: Callable[[Transport], Awaitable[T]], patience: float) -> T:
         """Do something with the open transport; once more with the next one, if it is lost meanwhile.

@@ -41,7 +41,7 @@ class PipeTransport(DescriptorTransport):
     @override
     async def aclose(self) -> None:
         if not self._closed:
-            self._closed = True
+            self._begin_closing()
             self._end_writing()
             self._close_descriptor(self._descriptor)
         await anyio.lowlevel.checkpoint()

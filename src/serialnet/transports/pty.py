@@ -96,6 +96,7 @@ class PtyTransport(AskingTransport, DescriptorTransport):
     """
 
     can_send_eof = False
+    _lends = False  # what it asks for comes beside the bytes
 
     def __init__(self, device: _Device, session: _Session | None = None) -> None:
         super().__init__(device.pty.master)
@@ -227,7 +228,7 @@ class PtyTransport(AskingTransport, DescriptorTransport):
     @override
     async def aclose(self) -> None:
         if not self._closed:
-            self._closed = True
+            self._begin_closing()
             self._answered.tell()
             if self._session is None:
                 self._device.close()
