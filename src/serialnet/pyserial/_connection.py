@@ -1,0 +1,243 @@
+"""A transport on the background loop, for threads that wait."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import errno
+import os
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+import anyio
+from serial import SerialException
+from typing_extensions import ParamSpec
+
+from ..core.errors import LineUnsupportedError
+from ..core.line import Line
+from ..core.opening import connect
+from ..core.transport import Transport
+from ..values.settings import Purge
+from . import _background
+from ._buffers import CAPACITY, Incoming, Outgoing
+
+__all__ = ["Connection"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# While the line is asked something, the answer may stand behind this much that nobody reads.
+READ_AHEAD = 8 << 20
+# How long bytes may make no progress before settings fail, or a close gives up.
+PATIENCE = 1.0
+# How long a close may take after that.
+FAREWELL = 5.0
+# How long a stream without a line may go on delivering what was on its way when that was to be dropped.
+DISCARDING = 0.1
+
+
+class Connection:
+    """An open transport: what is received waits in :attr:`incoming`, what is to be sent in :attr:`outgoing`.
+
+    :param url: what to connect to
+    :param prepare: called with the transport on the event loop before anything is received
+    :raises SerialException: if it cannot be opened
+    """
+
+    transport: Transport
+
+    def __init__(self, url: str, prepare: Callable[[Transport], Awaitable[None]]) -> None:
+        self._background = _background.borrow()
+        self._forked = False
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._asking = 0
+        self._sending: anyio.CancelScope | None = None
+        wake = self._background.loop.call_soon_threadsafe
+        self.incoming = Incoming(lambda: wake(self._room.set))
+        self.outgoing = Outgoing(lambda: wake(self._news.set))
+        opened: Future[None] = Future()
+        self._task = self._background.portal.start_task_soon(self._run, url, prepare, opened)
+        try:
+            opened.result()
+        except BaseException as error:
+            self._task.cancel()
+            self._background.give_back()
+            if isinstance(error, Exception):
+                raise explained(error) from error
+            raise
+        _open.add(self)
+
+    @property
+    def line(self) -> Line | None:
+        """The line, if the transport has one."""
+        return self.transport.line
+
+    def call(self, func: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Await something on the event loop.
+
+        :raises SerialException: if it fails, or the connection is lost
+        """
+        if self.incoming.ended:
+            raise SerialException(self.incoming.ended)
+
+        async def ask() -> T:
+            self._asking += 1
+            self._room.set()
+            try:
+                return await func(*args, **kwargs)
+            finally:
+                self._asking -= 1
+
+        future = self._background.portal.start_task_soon(ask)
+        try:
+            return future.result()
+        except CancelledError:
+            raise SerialException(self.incoming.ended or "the port was closed") from None
+        except Exception as error:
+            raise explained(error) from error
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Send what is to be sent, as long as that makes progress, and close."""
+        _open.discard(self)
+        if self._forked:
+            self.incoming.close()
+            return
+        if not self._background.is_here:
+            with suppress(SerialException):
+                self.outgoing.wait_until_empty(None, PATIENCE)
+        self._background.loop.call_soon_threadsafe(self._closing.set)
+        for buffer in (self.incoming, self.outgoing):
+            buffer.end("the port was closed")
+        if not self._background.is_here:
+            with suppress(Exception):
+                self._task.result(FAREWELL)
+            self._task.cancel()
+        self.incoming.close()
+        self._background.give_back()
+
+    def after_fork(self) -> None:
+        """Say, in a forked process, that this is the parent's."""
+        self._forked = True
+        for buffer in (self.incoming, self.outgoing):
+            buffer.after_fork()
+            buffer.end("the port was opened by the process that this one was forked from: open it again")
+
+    async def purge_received(self) -> None:
+        """Throw away what was received, and what is on its way."""
+        self.incoming.clear()
+        if self.line is not None:
+            await self.line.purge(Purge.RECEIVED)
+        else:
+            # Nobody tells where that ends. What is here comes at once.
+            with anyio.move_on_after(DISCARDING):
+                while True:
+                    await anyio.sleep(0)
+                    await anyio.sleep(0)
+                    if not len(self.incoming):
+                        break
+                    self.incoming.clear()
+        self.incoming.clear()
+
+    async def purge_unsent(self) -> None:
+        """Throw away what was not sent."""
+        self.outgoing.clear()
+        if self._sending and self.transport.native_send_some:  # else nobody knows how much of it went out
+            self._sending.cancel()
+        if self.line is not None:
+            await self.line.purge(Purge.UNSENT)
+
+    # On the event loop.
+
+    async def _run(
+        self, url: str, prepare: Callable[[Transport], Awaitable[None]], opened: Future[None]
+    ) -> None:
+        try:
+            async with connect(url) as self.transport:
+                await prepare(self.transport)
+                opened.set_result(None)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._receive)
+                    tasks.start_soon(self._send)
+                    await self._closing.wait()
+                    tasks.cancel_scope.cancel()
+        except Exception as error:
+            if opened.done():
+                raise
+            opened.set_exception(error)
+
+    async def _receive(self) -> None:
+        buffer = memoryview(bytearray(CAPACITY))
+        with self._until_lost():
+            while True:
+                room = self.incoming.room(READ_AHEAD if self._asking else CAPACITY)
+                if room > 0:
+                    n = await self.transport.receive_into(buffer[:room])
+                    self.incoming.put(buffer[:n])
+                else:
+                    await self._room.wait()
+                    self._room.clear()
+
+    async def _send(self) -> None:
+        with self._until_lost():
+            while True:
+                if data := self.outgoing.first():
+                    with anyio.CancelScope() as self._sending:
+                        self.outgoing.sent(await self.transport.send_some(data))
+                else:
+                    await self._news.wait()
+                    self._news.clear()
+
+    @contextmanager
+    def _until_lost(self) -> Iterator[None]:
+        try:
+            yield
+        except anyio.EndOfStream:
+            reason = "the other end closed the connection"
+        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must hear of it
+            reason = str(explained(error))
+        else:
+            return
+        self.incoming.end(reason)
+        self.outgoing.end(reason)
+        self._closing.set()
+
+
+def explained(error: Exception) -> SerialException:
+    """What pyserial's users expect in place of an error of ours."""
+    match error:
+        case anyio.ClosedResourceError():
+            return SerialException("the port was closed")
+        case anyio.BrokenResourceError():
+            return SerialException(str(error) or "the connection was lost")
+        case LineUnsupportedError():  # as from an ioctl on what is no serial port
+            return SerialException(errno.ENOTTY, str(error))
+        case OSError() if error.errno is not None:
+            return SerialException(error.errno, error.strerror or str(error))
+    return SerialException(str(error) or repr(error))
+
+
+_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for connection in list(_open):
+        connection.close()
+
+
+def _after_fork() -> None:
+    for connection in list(_open):
+        connection.after_fork()
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
