@@ -4,5 +4,6 @@
 """
 
 from ._serial import Serial
+from .handlers import install, uninstall
 
-__all__ = ["Serial"]
+__all__ = ["Serial", "install", "uninstall"]
