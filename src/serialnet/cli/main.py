@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
 from .._version import __version__
 from ..core.errors import EndpointError
-from . import attach, demo, link, ports, reset, serve
+from . import attach, demo, link, ports, reset, run, serve
 
 __all__ = ["main"]
 
-COMMANDS = (serve, attach, link, ports, reset, demo)
+COMMANDS = (serve, attach, link, run, ports, reset, demo)
 
 EPILOG = """\
 examples:
@@ -69,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(1, error)
 
 
-def _run(run: Callable[[Any], Awaitable[int]], options: argparse.Namespace) -> int:
+def _run(run: Callable[[Any], Awaitable[int] | int], options: argparse.Namespace) -> int:
+    if not inspect.iscoroutinefunction(run):
+        return cast(int, run(options))
     try:
         return anyio.run(run, options)
     except BaseExceptionGroup as group:

@@ -3,7 +3,8 @@
 >>> import serialnet.pyserial
 """
 
+from ._environment import environment, pyserial_url
 from ._serial import Serial
 from .handlers import install, uninstall
 
-__all__ = ["Serial", "install", "uninstall"]
+__all__ = ["Serial", "environment", "install", "pyserial_url", "uninstall"]
