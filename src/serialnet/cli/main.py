@@ -14,11 +14,11 @@ import anyio
 
 from .._version import __version__
 from ..core.errors import EndpointError
-from . import attach, demo, link, ports, reset, run, serve
+from . import attach, demo, link, monitor, ports, reset, run, serve
 
 __all__ = ["main"]
 
-COMMANDS = (serve, attach, link, run, ports, reset, demo)
+COMMANDS = (serve, attach, link, run, monitor, ports, reset, demo)
 
 EPILOG = """\
 examples:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from dataclasses import fields, replace
+from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import serial
 from serial.serialutil import PortNotOpenError, to_bytes
@@ -13,12 +15,16 @@ from typing_extensions import override
 from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError, LineError
 from ..core.line import Line
+from ..core.options import parse_options
 from ..core.transport import Transport
+from ..transports._line_options import LineOptions
 from ..values.settings import FlowControl, Inputs, LineSettings, Parity, StopBits
 from ..wire.comport.codes import is_granted
 from ._connection import PATIENCE, Connection
 
 __all__ = ["Serial"]
+
+T = TypeVar("T")
 
 
 class Serial(serial.SerialBase):
@@ -37,10 +43,36 @@ class Serial(serial.SerialBase):
 
     # Opening and closing
 
-    def open(self) -> None:
-        """Open the port, with the settings and the DTR and RTS that were set before.
+    @property
+    def port(self) -> str | None:
+        """The URL or device.
 
-        DTR and RTS are on unless they were set, or the URL names them.
+        What it names of the settings, DTR and RTS is taken over from it, until it is set anew.
+        """
+        return super().port
+
+    @port.setter
+    def port(self, port: str | None) -> None:
+        if port is not None:
+            self._take_settings(port)
+        serial.SerialBase.port.__set__(self, port)
+
+    def _take_settings(self, url: str) -> None:
+        try:
+            endpoint = Endpoint.parse(url)
+            known = endpoint.options.keys() & {field.name for field in fields(LineOptions)}
+            options = parse_options(LineOptions, {name: endpoint.options[name] for name in known}, url)
+        except EndpointError:
+            return  # what is wrong with it is said when it is opened
+        for name in known:
+            value = getattr(options, name)
+            attribute = f"_{name}_state" if name in ("dtr", "rts") else f"_{name}"
+            setattr(self, attribute, value.value if isinstance(value, Enum) else value)
+
+    def open(self) -> None:
+        """Open the port, with the settings and the DTR and RTS that were set before, or are named in the URL.
+
+        DTR and RTS are on unless somebody says otherwise.
 
         :raises serial.SerialException: if it cannot be opened
         """
@@ -48,27 +80,24 @@ class Serial(serial.SerialBase):
             raise serial.SerialException("Port must be configured before it can be used.")
         if self.is_open:
             raise serial.SerialException("Port is already open.")
-        try:
-            named = Endpoint.parse(self.port).options
-        except EndpointError as error:
-            raise serial.SerialException(str(error)) from error
         settings = self._settings()
         prepare = partial(
             _prepare,
             settings=settings,
-            dtr=None if "dtr" in named or self._dsrdtr else bool(self._dtr_state),
-            rts=None if "rts" in named or self._rtscts else bool(self._rts_state),
+            dtr=None if self._dsrdtr else bool(self._dtr_state),
+            rts=None if self._rtscts else bool(self._rts_state),
             brk=True if self._break_state else None,
         )
         self._connection = Connection(self.port, prepare)
         self._asked = settings
         line = self._connection.line
         if line is not None:
-            self._dtr_state, self._rts_state = line.outputs.dtr, line.outputs.rts
+            self._show_outputs(line)
         # esptool resets by DTR and RTS, rather than by ioctls on a descriptor, what has the one name, and not
         # at all what has the other.
         scheme = "socket:" if line is None else "rfc2217:"
-        self.name = self.port if self.port.startswith(scheme) else scheme + self.port
+        shown = _shown(self.port)
+        self.name = shown if shown.startswith(scheme) else scheme + shown
         self.is_open = True
 
     def close(self) -> None:
@@ -77,6 +106,11 @@ class Serial(serial.SerialBase):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    @override
+    def __repr__(self) -> str:
+        shown = self.port and _shown(self.port)
+        return super().__repr__().replace(f"port={self.port!r}", f"port={shown!r}")
 
     # Reading
 
@@ -198,6 +232,11 @@ class Serial(serial.SerialBase):
         self._rtscts = settings.flow is FlowControl.RTSCTS
         self._xonxoff = settings.flow is FlowControl.XONXOFF
 
+    def _show_outputs(self, line: Line) -> None:
+        """Let the properties name what is in force."""
+        outputs = line.outputs
+        self._dtr_state, self._rts_state, self._break_state = outputs.dtr, outputs.rts, outputs.brk
+
     def _update_dtr_state(self) -> None:
         self._set_outputs(dtr=bool(self._dtr_state))
 
@@ -238,11 +277,32 @@ class Serial(serial.SerialBase):
             return _NO_LINE
         return connection.call(connection.line.get_inputs)
 
+    def call_with_line(self, func: Callable[[Line], Awaitable[T]]) -> T:
+        """Await something on the port's event loop that needs its line, such as a reset.
+
+        :raises serial.SerialException: if there is no line, or it fails
+        """
+        connection = self._opened
+        if connection.line is None:
+            raise serial.SerialException(f"{self.port} carries no DTR and RTS")
+        try:
+            return connection.call(func, connection.line)
+        finally:
+            self._show_outputs(connection.line)
+
     @property
     def _opened(self) -> Connection:
         if self._connection is None:
             raise PortNotOpenError()
         return self._connection
+
+
+def _shown(url: str) -> str:
+    """A URL without secrets."""
+    try:
+        return str(Endpoint.parse(url))
+    except EndpointError:
+        return url
 
 
 # What is told where there is no line: what a null modem shows while the other end is there.

@@ -1,0 +1,58 @@
+"""``serialnet monitor``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import SerialnetError
+from ..core.opening import check
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+__all__ = ["add_parser"]
+
+EPILOG = """\
+Keys are miniterm's: Ctrl+T Ctrl+H shows them, Ctrl+] leaves. Ctrl+T g restarts the board, Ctrl+T l restarts it
+into its boot loader. When the connection is lost, it is opened again as soon as that can be.
+
+examples:
+  serialnet monitor ssh://pi/dev/ttyUSB0
+  serialnet monitor 'rfc2217://lab:4000?baudrate=74880&dtr=off&rts=off'
+"""
+
+
+def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "monitor",
+        parents=[common],
+        help="a terminal for a port",
+        description="See what a port says, and type to it. It is at 115200 8N1 unless the URL says otherwise.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("url", metavar="URL", help="the port: a device or a URL")
+    parser.add_argument("--baudrate", type=int, metavar="RATE", help="bits per second")
+    parser.add_argument("--eol", choices=("crlf", "cr", "lf"), default="crlf", help="what ENTER sends")
+    parser.add_argument("--raw", action="store_true", help="show control characters as they come")
+    parser.add_argument("--lines", action="store_true", help="tell of status lines and of line errors, too")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Be a terminal until the user leaves."""
+    check(options.url)
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise SerialnetError("expected a terminal as standard input, with somebody at it")
+    from ..pyserial import install  # noqa: PLC0415
+    from ..pyserial.monitor import Monitor  # noqa: PLC0415
+
+    install()  # for the menu, by which one can change to another port
+
+    Monitor(
+        options.url, baudrate=options.baudrate, eol=options.eol, raw=options.raw, lines=options.lines
+    ).run()
+    return 0
