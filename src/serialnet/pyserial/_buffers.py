@@ -206,9 +206,11 @@ class Outgoing(_Buffer):
         deadline = None if timeout is None else monotonic() + timeout
         before = -1
         with self._changed:
-            while self._bytes and not self._take_cancellation():
+            while True:
                 if self._ended:
                     raise SerialException(self._ended)
+                if not self._bytes or self._take_cancellation():
+                    return
                 if patience is not None and len(self._bytes) != before:
                     before, deadline = len(self._bytes), monotonic() + patience
                 self._wait(deadline)

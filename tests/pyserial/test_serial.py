@@ -1,0 +1,536 @@
+"""The object, as one who knows pyserial expects it."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+import serial
+from serial.threaded import LineReader, ReaderThread
+
+from serialnet import (
+    Configure,
+    Forward,
+    Hook,
+    InForce,
+    LineRequest,
+    LineSettings,
+    Parity,
+    PurgeRequest,
+    SetOutputs,
+)
+from serialnet.pyserial import Serial
+
+from .conftest import Peer, serve
+
+CAPACITY = 65536
+
+
+class Record(Hook):
+    """Remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[LineRequest] = []
+
+    async def request(self, request: LineRequest, forward: Forward) -> InForce:
+        self.requests.append(request)
+        return await forward(request)
+
+    def of(self, kind: type) -> list[Any]:
+        return [request for request in self.requests if isinstance(request, kind)]
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def readable(port: Serial, timeout: float = 0) -> bool:
+    return bool(select.select([port.fileno()], [], [], timeout)[0])
+
+
+# Reading
+
+
+def test_reads_what_it_wrote() -> None:
+    with Serial("loop:", timeout=10) as port:
+        assert port.write(b"hello\nworld") == 11
+        assert port.read_until() == b"hello\n"
+        buffer = bytearray(5)
+        assert port.readinto(buffer) == 5
+        assert buffer == b"world"
+        assert port.read(0) == b""
+
+
+@pytest.mark.parametrize("timeout", [0, 0.05])
+def test_returns_what_came_in_time(timeout: float) -> None:
+    with Serial("loop:", timeout=timeout) as port:
+        assert port.read(10) == b""
+        port.write([1, 2, 3])
+        eventually(lambda: port.in_waiting == 3)
+        assert port.read(10) == b"\1\2\3"
+
+
+def test_writes_bytes_of_any_kind_and_no_text() -> None:
+    with Serial("loop:", timeout=10) as port:
+        for data in (b"ab", bytearray(b"ab"), memoryview(b"ab"), [97, 98]):
+            assert port.write(data) == 2
+        assert port.read(8) == b"abababab"
+        with pytest.raises(TypeError):
+            port.write("ab")
+
+
+def test_a_pause_between_bytes_ends_a_read(peer: Peer) -> None:
+    with Serial(peer.url, timeout=10, inter_byte_timeout=0.05) as port:
+        peer.connection.sendall(b"some")
+        assert port.read(100) == b"some"
+
+
+def test_a_read_is_cancelled_by_another_thread_or_beforehand() -> None:
+    with Serial("loop:") as port:
+        port.cancel_read()
+        assert port.read(1) == b""
+        thread = threading.Timer(0.05, port.cancel_read)
+        thread.start()
+        assert port.read(1) == b""
+        thread.join()
+
+
+def test_the_descriptor_is_readable_exactly_while_bytes_wait() -> None:
+    with Serial("loop:", timeout=10) as port:
+        assert port.fd == port.fileno()
+        assert not readable(port)
+        port.write(b"abc")
+        assert readable(port, 10)
+        assert port.read(2) == b"ab"
+        assert readable(port)
+        assert port.read(1) == b"c"
+        assert not readable(port)
+        port.write(b"x")
+        assert readable(port, 10)
+        port.reset_input_buffer()
+        assert not readable(port)
+    assert port.fd is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no ioctl")
+def test_the_descriptor_is_no_terminal() -> None:
+    import fcntl
+    import termios
+
+    with Serial("loop:") as port:
+        with pytest.raises(OSError) as caught:  # noqa: PT011  # its number is looked at
+            fcntl.ioctl(port.fileno(), termios.TIOCMGET, bytes(4))
+        assert caught.value.errno == errno.ENOTTY
+        assert not port.isatty()
+
+
+def test_what_nobody_reads_waits_at_the_sender(peer: Peer) -> None:
+    data = os.urandom(16 << 20)
+    with Serial(peer.url, timeout=10) as port:
+        sender = peer.send_in_background(data)
+        eventually(lambda: port.in_waiting == CAPACITY)
+        assert sender.is_alive()
+        assert port.in_waiting == CAPACITY
+        received = bytearray()
+        while len(received) < len(data):
+            received += port.read(min(100_000, len(data) - len(received)))
+        assert received == data
+        sender.join()
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "rfc2217"])
+def test_drops_what_was_received_and_what_is_on_its_way(scheme: str, peer: Peer) -> None:
+    if scheme == "tcp":
+        with Serial(peer.url, timeout=0.2) as port:
+            peer.connection.sendall(bytes(CAPACITY * 2))
+            eventually(lambda: port.in_waiting == CAPACITY)
+            port.reset_input_buffer()
+            assert port.read(1) == b""
+            peer.connection.sendall(b"new")
+            port.timeout = 10
+            assert port.read(3) == b"new"
+        return
+    record = Record()
+    with serve(hooks=[record]) as url, Serial(url, timeout=0.2) as port:
+        port.write(b"stale")
+        port.flush()
+        port.reset_input_buffer()
+        assert port.read(1) == b""
+        assert len(record.of(PurgeRequest)) == 1
+        port.timeout = 10
+        port.write(b"new")
+        assert port.read(3) == b"new"
+
+
+# Writing
+
+
+def test_a_write_that_finds_no_room_times_out(peer: Peer) -> None:
+    with Serial(peer.url, write_timeout=0.05) as port:
+        assert peer.connection
+        with pytest.raises(serial.SerialTimeoutException):
+            port.write(bytes(64 << 20))
+        assert port.out_waiting == CAPACITY
+        with pytest.raises(serial.SerialTimeoutException):
+            port.flush()
+        port.write_timeout = 0
+        assert port.write(b"x") == 0
+        port.reset_output_buffer()
+        assert port.out_waiting == 0
+        assert port.write(b"x") == 1
+        port.reset_output_buffer()
+
+
+def test_a_write_is_cancelled(peer: Peer) -> None:
+    with Serial(peer.url) as port:
+        assert peer.connection
+        thread = threading.Timer(0.2, port.cancel_write)
+        thread.start()
+        assert 0 < port.write(bytes(64 << 20)) < 64 << 20
+        thread.join()
+        port.reset_output_buffer()
+
+
+def test_what_was_dropped_is_not_sent(peer: Peer) -> None:
+    with Serial(peer.url, write_timeout=0.05) as port:
+        with pytest.raises(serial.SerialTimeoutException):
+            port.write(b"a" * (64 << 20))
+        port.reset_output_buffer()
+        port.write_timeout = 10
+        port.write(b"b")
+        received = b""
+        while not received.endswith(b"b"):
+            received = peer.connection.recv(1 << 20)
+        assert set(received[:-1]) <= {ord("a")}
+
+
+def test_close_sends_what_was_written(peer: Peer) -> None:
+    port = Serial(peer.url)
+    port.write(b"farewell")
+    port.close()
+    assert peer.connection.recv(100) == b"farewell"
+    assert peer.connection.recv(100) == b""
+
+
+# The line
+
+
+def test_timeouts_do_not_touch_the_network() -> None:
+    record = Record()
+    with serve(hooks=[record]) as url, Serial(url, 115200) as port:
+        before = len(record.requests)
+        for timeout in (0.1, 3, None, 0):
+            port.timeout = port.write_timeout = port.inter_byte_timeout = timeout
+        port.baudrate = 115200
+        port.parity = "N"
+        port.exclusive = True
+        assert len(record.requests) == before
+
+
+def test_several_settings_go_in_one_step() -> None:
+    record = Record()
+    with serve(hooks=[record]) as url, Serial(url, 115200) as port:
+        calls = []
+        connection: Any = port._connection
+        call = connection.call
+        connection.call = lambda *arguments: (calls.append(arguments), call(*arguments))[1]
+        port.apply_settings({"baudrate": 9600, "bytesize": 7, "parity": "E", "stopbits": 2, "timeout": 1})
+        assert len(calls) == 1
+        assert port.get_settings()["parity"] == "E"
+        assert record.of(Configure)[-1].settings == connection.line.settings
+    assert connection.line.settings == LineSettings(9600, 7, Parity.EVEN, connection.line.settings.stopbits)
+
+
+def test_lines_that_were_set_before_are_so_when_it_opens() -> None:
+    record = Record()
+    with serve(hooks=[record]) as url:
+        port = Serial()
+        port.port = url
+        port.dtr = False
+        port.rts = True
+        port.open()
+        assert [(request.dtr, request.rts) for request in record.of(SetOutputs) if request.dtr is not None]
+        assert (port.dtr, port.rts) == (False, True)
+        assert (port.dsr, port.cts) == (False, True)
+        port.dtr = True
+        port.rts = False
+        assert (port.dsr, port.cts, port.cd, port.ri) == (True, False, True, False)
+        port.close()
+
+
+def test_the_url_names_settings() -> None:
+    port = Serial(None, 9600)
+    port.port = "loop:?baudrate=230400&parity=E&stopbits=2&rtscts=on&dtr=off"
+    assert (port.baudrate, port.parity, port.stopbits) == (230400, "E", 2)
+    port.baudrate = 57600
+    with port:
+        assert (port.baudrate, port.parity, port.rtscts) == (57600, "E", True)
+        assert (port.dtr, port.dsr) == (False, False)
+
+
+def test_break() -> None:
+    record = Record()
+    with serve(hooks=[record]) as url, Serial(url) as port:
+        port.send_break(0.01)
+        assert [request.brk for request in record.of(SetOutputs) if request.brk is not None] == [True, False]
+        assert not port.break_condition
+
+
+class Refuse(Hook):
+    """Refuses other rates."""
+
+    async def request(self, request: LineRequest, forward: Forward) -> InForce:
+        if isinstance(request, Configure) and request.settings.baudrate == 921600:
+            return request.unchanged
+        return await forward(request)
+
+
+def test_settings_that_are_refused_are_not_shown() -> None:
+    with serve(hooks=[Refuse()]) as url, Serial(url, 115200) as port:
+        with pytest.raises(serial.SerialException, match=r"refuses 921600 8N1; in force is 115200 8N1"):
+            port.baudrate = 921600
+        assert port.baudrate == 115200
+        port.baudrate = 9600
+        assert port.baudrate == 9600
+
+
+def test_settings_that_make_no_sense() -> None:
+    with Serial("loop:") as port:
+        port.rtscts = True
+        with pytest.raises(ValueError, match="exclude each other"):
+            port.xonxoff = True
+        assert not port.xonxoff
+        with pytest.raises(ValueError, match="baudrate"):
+            port.baudrate = 0
+        with pytest.raises(NotImplementedError):
+            port.rs485_mode = Any
+        assert port.baudrate == 9600
+
+
+def test_lines_move_though_nobody_reads() -> None:
+    """What the server sent before its answer stands before it, and is more than our buffer takes."""
+    with serve() as url, Serial(url, timeout=10, write_timeout=10) as port:
+        eventually(lambda: port.write(bytes(CAPACITY)) and port.in_waiting == CAPACITY)
+        port.rts = False
+        assert not port.cts
+        port.reset_input_buffer()
+
+
+def test_a_stream_without_a_line_has_none(peer: Peer) -> None:
+    with Serial(peer.url, timeout=10) as port:
+        port.baudrate = 9600
+        port.dtr = port.rts = False
+        assert (port.cts, port.dsr, port.ri, port.cd) == (True, True, False, True)
+        assert port.name == f"socket:{peer.url}"  # so that esptool does not try to reset
+
+
+# Opening, losing and closing
+
+
+def test_what_is_not_open_says_so() -> None:
+    port = Serial()
+    with pytest.raises(serial.SerialException, match="configured"):
+        port.open()
+    for use in (port.read, lambda: port.write(b"x"), port.flush, lambda: port.in_waiting, lambda: port.cts):
+        with pytest.raises(serial.PortNotOpenError):
+            use()
+    port.cancel_read()
+    port.cancel_write()
+    port.close()
+
+
+def test_what_cannot_be_opened_says_why(peer: Peer) -> None:
+    peer.close()
+    with pytest.raises(serial.SerialException, match="cannot connect to") as caught:
+        Serial(peer.url)
+    assert caught.value.errno == errno.ECONNREFUSED
+    for url, reason in (("nix://", "no transport"), ("loop:?x=1", "no option 'x'"), ("", "expected a URL")):
+        with pytest.raises(serial.SerialException, match=reason):
+            Serial(url)
+
+
+def test_a_port_in_use_says_so() -> None:
+    with serve() as url, Serial(url):  # noqa: SIM117
+        with pytest.raises(serial.SerialException, match="closed the connection"):
+            Serial(url)
+
+
+def test_opens_again() -> None:
+    port = Serial("loop:", timeout=10)
+    for _ in range(2):
+        port.write(b"x")
+        assert port.read() == b"x"
+        with pytest.raises(serial.SerialException, match="already open"):
+            port.open()
+        port.close()
+        port.close()
+        port.open()
+    port.port = "loop:?baudrate=4800"
+    assert port.is_open
+    assert port.baudrate == 4800
+    port.close()
+
+
+def test_a_loss_is_told_once_all_was_read_and_ever_after(peer: Peer) -> None:
+    port = Serial(peer.url, timeout=10)
+    peer.connection.sendall(b"last words")
+    peer.hang_up()
+    assert port.read(100) == b"last words"
+    assert readable(port, 10)
+    for use in (port.read, lambda: port.in_waiting, port.read, lambda: port.write(b"x"), port.flush):
+        with pytest.raises(serial.SerialException, match="closed the connection"):
+            use()
+    assert port.is_open
+    port.close()
+    port.open()
+    peer.connection.sendall(b"again")
+    assert port.read(5) == b"again"
+    port.close()
+
+
+def test_a_read_that_waits_hears_of_a_loss(peer: Peer) -> None:
+    with Serial(peer.url) as port:
+        assert peer.connection
+        threading.Timer(0.05, peer.hang_up).start()
+        with pytest.raises(serial.SerialException):
+            port.read()
+
+
+def test_a_read_that_waits_hears_of_the_close() -> None:
+    port = Serial("loop:")
+    thread = threading.Timer(0.05, port.close)
+    thread.start()
+    with pytest.raises(serial.SerialException, match="was closed"):
+        port.read()
+    thread.join()
+
+
+def test_a_line_that_is_asked_hears_of_a_loss() -> None:
+    with serve() as url:
+        port = Serial(url)
+    with pytest.raises(serial.SerialException):
+        for _ in range(100):
+            port.rts = not port.rts
+    port.close()
+
+
+def test_what_nobody_has_any_more_is_closed(peer: Peer) -> None:
+    port = Serial(peer.url)
+    assert peer.connection
+    del port
+    gc.collect()
+    assert peer.connection.recv(1) == b""
+
+
+def test_a_signal_interrupts_a_read() -> None:
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with Serial("loop:", timeout=10) as port:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(KeyboardInterrupt):
+                port.read()
+            port.write(b"x")
+            assert port.read() == b"x"
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_secrets_do_not_show() -> None:
+    port = Serial()
+    port.port = "tcp://127.0.0.1:1?token=hush"
+    assert "hush" not in repr(port)
+    with pytest.raises(serial.SerialException) as caught:
+        port.open()
+    assert "hush" not in str(caught.value)
+
+
+# Beside others
+
+
+async def test_works_beside_an_event_loop_of_the_callers() -> None:
+    with Serial("loop:", timeout=10) as port:
+        port.write(b"x")
+        assert port.read() == b"x"
+        port.baudrate = 4800
+        assert port.dsr
+
+
+def test_ports_are_used_from_many_threads() -> None:
+    failures: list[BaseException] = []
+
+    def use(number: int) -> None:
+        try:
+            with Serial("loop:", timeout=10) as port:
+                for _ in range(20):
+                    data = os.urandom(100 + number)
+                    port.write(data)
+                    port.baudrate = 9600 + number
+                    assert port.read(len(data)) == data
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_a_thread_reads_while_another_writes() -> None:
+    received = bytearray()
+    data = os.urandom(1 << 20)
+    with serve() as url, Serial(url, timeout=10, write_timeout=10) as port:
+
+        def read() -> None:
+            while len(received) < len(data):
+                received.extend(port.read(port.in_waiting or 1))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        for start in range(0, len(data), 10_000):
+            port.write(data[start : start + 10_000])
+        reader.join()
+    assert received == data
+
+
+def test_reader_thread() -> None:
+    lines: list[str] = []
+    lost: list[BaseException | None] = []
+    enough = threading.Event()
+
+    class Lines(LineReader):
+        TERMINATOR = b"\n"
+
+        def handle_line(self, line: str) -> None:
+            lines.append(line)
+            if len(lines) == 3:
+                enough.set()
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            lost.append(exc)
+
+    port: Any = Serial("loop:")
+    with ReaderThread(port, Lines) as protocol:
+        for line in ("one", "two", "three"):
+            protocol.write_line(line)
+        assert enough.wait(10)
+    assert lines == ["one", "two", "three"]
+    assert lost == [None]
+    assert not port.is_open
