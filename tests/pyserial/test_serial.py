@@ -169,7 +169,7 @@ def test_drops_what_was_received_and_what_is_on_its_way(scheme: str, peer: Peer)
         port.flush()
         port.reset_input_buffer()
         assert port.read(1) == b""
-        assert len(record.of(PurgeRequest)) == 1
+        assert len(record.of(PurgeRequest)) == 2  # and one when it was opened
         port.timeout = 10
         port.write(b"new")
         assert port.read(3) == b"new"
@@ -183,11 +183,11 @@ def test_a_write_that_finds_no_room_times_out(peer: Peer) -> None:
         assert peer.connection
         with pytest.raises(serial.SerialTimeoutException):
             port.write(bytes(64 << 20))
-        assert port.out_waiting == CAPACITY
         with pytest.raises(serial.SerialTimeoutException):
             port.flush()
         port.write_timeout = 0
-        assert port.write(b"x") == 0
+        eventually(lambda: port.write(bytes(CAPACITY)) == 0)  # the system's buffers grow at times
+        assert port.out_waiting == CAPACITY
         port.reset_output_buffer()
         assert port.out_waiting == 0
         assert port.write(b"x") == 1

@@ -18,7 +18,7 @@ from ..core.line import Line
 from ..core.options import parse_options
 from ..core.transport import Transport
 from ..transports._line_options import LineOptions
-from ..values.settings import FlowControl, Inputs, LineSettings, Parity, StopBits
+from ..values.settings import FlowControl, Inputs, LineSettings, Parity, Purge, StopBits
 from ..wire.comport.codes import is_granted
 from ._connection import PATIENCE, Connection
 
@@ -317,6 +317,8 @@ async def _prepare(
         await _configure(transport.line, settings)
         if (dtr, rts, brk) != (None, None, None):
             await transport.line.set_outputs(dtr=dtr, rts=rts, brk=brk)
+        # As pyserial does: what was said to others is none of this program's business.
+        await transport.line.purge(Purge.RECEIVED)
 
 
 async def _configure(line: Line, asked: LineSettings) -> None:
