@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,6 @@ EXCEPTIONS = {
 }
 EXCEPTIONS_OF_LOOP = {"test_exclusive.Test_exclusive.test_exclusive_true": NOT_EXCLUSIVE}
 
-RESULT = re.compile(r"^\w+ \((\S+)\)\n?(?:.*)\.\.\. (\w+)", re.MULTILINE)
-
-
 @pytest.fixture(scope="session")
 def their_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Their folder, of the pyserial that is installed; pip fetches it."""
@@ -58,22 +56,32 @@ def their_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tests
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("over", ["loop", "rfc2217"])
 def test_pass_but_for_those_listed(over: str, their_tests: Path) -> None:
     if over == "loop":
-        failed, exceptions = run(their_tests, "loop:"), EXCEPTIONS | EXCEPTIONS_OF_LOOP
+        failed, exceptions = failing(their_tests, "loop:"), EXCEPTIONS | EXCEPTIONS_OF_LOOP
     else:
         with serve() as url:
-            failed, exceptions = run(their_tests, url), EXCEPTIONS
+            failed, exceptions = failing(their_tests, url), EXCEPTIONS
     assert failed == exceptions.keys()
 
 
-def run(their_tests: Path, url: str) -> set[str]:
-    """Run them; which fail."""
+def failing(their_tests: Path, url: str) -> set[str]:
+    """Which tests fail; some wait for no more than 50 ms, so a busy machine has three attempts."""
+    failed = run(their_tests, url, MODULES)
+    for _ in range(2):
+        again = sorted({name.partition(".")[0] for name in failed - EXCEPTIONS.keys()})
+        if again:
+            failed &= run(their_tests, url, again) | EXCEPTIONS.keys()
+    return failed
+
+
+def run(their_tests: Path, url: str, modules: Sequence[str]) -> set[str]:
+    """Run them once."""
     program = Path(__file__).with_name("their_tests.py")
-    command = [sys.executable, "-X", "faulthandler", program, their_tests, url, *MODULES]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=150)
-    ran = RESULT.findall(result.stderr)
-    assert len(ran) >= 40, result.stderr
-    return {name for name, outcome in ran if outcome not in ("ok", "skipped")}
+    command = [sys.executable, program, their_tests, url, *modules]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert re.search(r"^Ran [1-9]\d* tests? in", result.stderr, re.MULTILINE), result.stderr
+    assert "did not answer" not in result.stderr
+    return set(re.findall(r"^(?:FAIL|ERROR): \w+ \((\S+)\)", result.stderr, re.MULTILINE))
