@@ -70,6 +70,14 @@ def test_layers_are_joined() -> None:
 
 
 @pytest.mark.usefixtures("installed")
+def test_a_port_is_opened_again_by_its_name() -> None:
+    with opened("sim://esp32") as port:
+        assert port.name == "rfc2217:sim://esp32"
+    with opened(port.name) as again:
+        assert again.port == "sim://esp32"
+
+
+@pytest.mark.usefixtures("installed")
 def test_leaves_pyserials_own_alone() -> None:
     with opened("loop://") as port:
         assert not isinstance(port, Serial)

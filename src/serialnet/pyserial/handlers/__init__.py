@@ -6,6 +6,7 @@ all known beforehand: transports can be registered, and layers joined (``protoco
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -54,8 +55,10 @@ class _Finder(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        scheme = fullname.removeprefix(_PREFIX)
-        if scheme == fullname or is_pyserials(scheme) or not {*scheme.split("+")} <= {*schemes()}:
+        if not fullname.startswith(_PREFIX):
+            return None
+        scheme = _without_mark(fullname.removeprefix(_PREFIX))
+        if is_pyserials(scheme) or not {*scheme.split("+")} <= {*schemes()}:
             return None
         return ModuleSpec(fullname, self)
 
@@ -66,8 +69,14 @@ class _Finder(MetaPathFinder, Loader):
 
 def _serial_class_for_url(url: str) -> tuple[str, type[Serial]]:
     """What pyserial asks a handler's module for."""
+    url = _without_mark(url)
     scheme, _, rest = url.partition("://")
     return f"{scheme}:{rest}" if scheme.lower().split("+")[-1] == "exec" else url, Serial
+
+
+def _without_mark(url: str) -> str:
+    """A URL without what a port's name has before it; some programs open a port again by its name."""
+    return re.sub(r"^(rfc2217|socket):(?!//)", "", url)
 
 
 sys.meta_path.append(_Finder())
