@@ -62,8 +62,8 @@ class _Board:
         output, errors = io.StringIO(), ""
         with contextlib.redirect_stdout(output):
             try:
-                exec(compile(source.replace("\r", ""), "<stdin>", mode), self._names)
-            except Exception:
+                exec(compile(source.replace("\r", ""), "<stdin>", mode), self._names)  # noqa: S102
+            except Exception:  # noqa: BLE001
                 errors = traceback.format_exc()
         return tuple(text.encode().replace(b"\n", b"\r\n") for text in (output.getvalue(), errors))  # type: ignore[return-value]
 

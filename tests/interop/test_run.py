@@ -6,6 +6,7 @@ import contextlib
 import io
 import sys
 from contextlib import AsyncExitStack
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,9 @@ async def test_esptool_flashes_over_layers_that_pyserial_has_not(tmp_path: Path)
 async def test_esptool_resets_nothing_over_a_raw_stream() -> None:
     board = Board()
     async with served(board, listen="tcp://127.0.0.1:0") as shared:
-        result = await run(*python_module("esptool"), "--port", shared.url, "--connect-attempts", "1", "chip-id")
+        result = await run(
+            *python_module("esptool"), "--port", shared.url, "--connect-attempts", "1", "chip-id"
+        )
         assert result.status != 0
         assert "not possible to reset the chip over a TCP socket" in result.output, result
         assert board.boots == []
@@ -82,7 +85,7 @@ async def test_esptool_resets_nothing_over_a_raw_stream() -> None:
 
 @needs("esptool")
 async def test_esptool_as_a_library_on_our_object(tmp_path: Path) -> None:
-    import esptool
+    esptool = import_module("esptool")
 
     await anyio.Path(tmp_path, "image.bin").write_bytes(IMAGE)
 

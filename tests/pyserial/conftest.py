@@ -36,7 +36,7 @@ class Peer:
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = "tcp://127.0.0.1:%d" % self._listener.getsockname()[1]
+        self.url = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
         self._connection: socket.socket | None = None
 
     @property
@@ -46,6 +46,9 @@ class Peer:
             self._connection, _ = self._listener.accept()
             self._connection.settimeout(10)
         return self._connection
+
+    def accept(self) -> None:
+        _ = self.connection
 
     def hang_up(self) -> None:
         self.connection.close()

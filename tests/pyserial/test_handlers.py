@@ -128,7 +128,7 @@ def run(program: str, *, python: str = sys.executable, **variables: str) -> subp
     base = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [python, "-c", textwrap.dedent(program)]
     variables = environment(base=base | variables)
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, env=variables, check=False, capture_output=True, text=True, timeout=30)
 
 
 def test_programs_have_the_handlers_and_so_have_those_that_they_start() -> None:

@@ -1,4 +1,4 @@
-"""A program: run tests of pyserial's own against our object. Arguments: their folder, a URL, names of modules."""
+"""A program: run tests of pyserial's own against our object; for their folder, a URL and names of modules."""
 
 from __future__ import annotations
 

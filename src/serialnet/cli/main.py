@@ -7,8 +7,8 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import anyio
 
@@ -70,11 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(1, error)
 
 
-def _run(run: Callable[[Any], Awaitable[int] | int], options: argparse.Namespace) -> int:
+def _run(run: Callable[[Any], Any], options: argparse.Namespace) -> int:
+    """Run a command that is a coroutine function, or one that needs no event loop."""
+    status: int
     if not inspect.iscoroutinefunction(run):
-        return cast(int, run(options))
+        status = run(options)
+        return status
     try:
-        return anyio.run(run, options)
+        status = anyio.run(run, options)
+        return status
     except BaseExceptionGroup as group:
         # One thing that went wrong is told as such, whichever task it happened in.
         error: BaseException = group

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 EPILOG = """\
-Keys are miniterm's: Ctrl+T Ctrl+H shows them, Ctrl+] leaves. Ctrl+T g restarts the board, Ctrl+T l restarts it
-into its boot loader. When the connection is lost, it is opened again as soon as that can be.
+Keys are miniterm's: Ctrl+T Ctrl+H shows them, Ctrl+] leaves. Ctrl+T g restarts the board, Ctrl+T l restarts
+it into its boot loader. When the connection is lost, it is opened again as soon as that can be.
 
 examples:
   serialnet monitor ssh://pi/dev/ttyUSB0
@@ -30,7 +30,7 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
         "monitor",
         parents=[common],
         help="a terminal for a port",
-        description="See what a port says, and type to it. It is at 115200 8N1 unless the URL says otherwise.",
+        description="See what a port says, and type to it. 115200 8N1 unless the URL says otherwise.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -47,8 +47,8 @@ def run(options: argparse.Namespace) -> int:
     check(options.url)
     if not (sys.stdin and sys.stdin.isatty()):
         raise SerialnetError("expected a terminal as standard input, with somebody at it")
-    from ..pyserial import install  # noqa: PLC0415
-    from ..pyserial.monitor import Monitor  # noqa: PLC0415
+    from ..pyserial import install
+    from ..pyserial.monitor import Monitor
 
     install()  # for the menu, by which one can change to another port
 

@@ -53,7 +53,8 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
 
 def run(options: argparse.Namespace) -> int:
     """Become the program."""
-    program, *arguments = options.program, *options.arguments
+    program: str = options.program
+    arguments: list[str] = options.arguments
     if options.port is not None:
         port = pyserial_url(options.port)
         arguments = [argument.replace("{port}", port) for argument in arguments]

@@ -21,9 +21,9 @@ class _Buffer:
     :param wake: wakes the event loop's end
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], object]) -> None:
         self._bytes = bytearray()
-        self._wake = wake
+        self._wake: Callable[[], object] = wake
         self._idle = False
         self._cancelled = False
         self._ended: str | None = None
@@ -62,7 +62,7 @@ class _Buffer:
 class Incoming(_Buffer):
     """Received bytes: the event loop puts them in, and waits while there is no room."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], object]) -> None:
         super().__init__(wake)
         self._wanted = 1
         self._waiting = 0
@@ -162,7 +162,7 @@ class Incoming(_Buffer):
 class Outgoing(_Buffer):
     """Bytes to send: the event loop takes them, and a writer waits while there is no room."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], object]) -> None:
         super().__init__(wake)
         self._being_sent = 0
 

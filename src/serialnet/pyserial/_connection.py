@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import anyio
+import anyio.lowlevel
 from serial import SerialException
 from typing_extensions import ParamSpec
 
@@ -97,7 +98,7 @@ class Connection:
         try:
             return future.result()
         except CancelledError:
-            raise SerialException(self.incoming.ended or "the port was closed") from None
+            raise SerialException("the port was closed") from None
         except Exception as error:
             raise explained(error) from error
         except BaseException:
@@ -139,8 +140,8 @@ class Connection:
             # Nobody tells where that ends. What is here comes at once.
             with anyio.move_on_after(DISCARDING):
                 while True:
-                    await anyio.sleep(0)
-                    await anyio.sleep(0)
+                    await anyio.lowlevel.checkpoint()
+                    await anyio.lowlevel.checkpoint()
                     if not len(self.incoming):
                         break
                     self.incoming.clear()

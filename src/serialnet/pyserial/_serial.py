@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import serial
-from serial.serialutil import PortNotOpenError, to_bytes
+from serial.serialutil import PortNotOpenError, to_bytes  # type: ignore[attr-defined]
 from typing_extensions import override
 
 from ..core.endpoint import Endpoint
@@ -35,6 +35,13 @@ class Serial(serial.SerialBase):
     :raises serial.SerialException: if it cannot be opened
     """
 
+    # Of the base class, whose stubs have only the properties.
+    _timeout: float | None
+    _write_timeout: float | None
+    _inter_byte_timeout: float | None
+    _dsrdtr: bool
+    _rs485_mode: object
+
     def __init__(self, port: str | None = None, *args: Any, **options: Any) -> None:
         self._connection: Connection | None = None
         self._held = False  # settings, until all are known
@@ -55,7 +62,7 @@ class Serial(serial.SerialBase):
     def port(self, port: str | None) -> None:
         if port is not None:
             self._take_settings(port)
-        serial.SerialBase.port.__set__(self, port)
+        serial.SerialBase.port.__set__(self, port)  # type: ignore[attr-defined]
 
     def _take_settings(self, url: str) -> None:
         try:

@@ -47,6 +47,8 @@ class Monitor(Miniterm):
     :raises serial.SerialException: if the port cannot be opened
     """
 
+    _reader_alive: bool | None  # the base class has it, its stubs have not
+
     def __init__(
         self,
         url: str,
@@ -101,7 +103,7 @@ class Monitor(Miniterm):
             try:
                 self._show(self.serial.read(self.serial.in_waiting or 1))
             except serial.SerialException as error:
-                if self.alive and self._reader_alive:
+                if self._reader_alive and not self._stopped.is_set():
                     say(f"lost: {error}")
                     self._connect_again()
 

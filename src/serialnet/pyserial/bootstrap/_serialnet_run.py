@@ -20,22 +20,19 @@ class _Finder:
 
 
 def _prepare() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036
         _warn("serialnet needs Python 3.11")
         return
-    sys.meta_path.append(_Finder())  # type: ignore[arg-type]
+    sys.meta_path.append(_Finder())
     try:
-        import serialnet.pyserial.handlers  # noqa: F401, PLC0415
-    except Exception as error:
-        _warn("serialnet cannot be imported: %s" % error)
+        import serialnet.pyserial.handlers  # noqa: F401
+    except Exception as error:  # noqa: BLE001  # the program goes on without
+        _warn(f"serialnet cannot be imported: {error}")
 
 
 def _warn(reason: str) -> None:
-    version = "%d.%d" % sys.version_info[:2]
-    sys.stderr.write(
-        "serialnet: pyserial's own URL handlers are used: %s (%s is Python %s)\n"
-        % (reason, sys.executable, version)
-    )
+    python = f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}"
+    sys.stderr.write(f"serialnet: pyserial's own URL handlers are used: {reason} ({python})\n")
 
 
 _prepare()

@@ -19,7 +19,7 @@ class _SerialFinder:
     def find_spec(self, name, path, target=None):  # type: ignore[no-untyped-def]
         if name != "serial":
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         spec = find_spec(name)
         if spec is not None and hasattr(spec.loader, "exec_module"):
             _after_exec(spec)
@@ -50,5 +50,5 @@ def _import_shadowed() -> None:
         spec.loader.exec_module(module)
 
 
-sys.meta_path.insert(0, _SerialFinder())  # type: ignore[arg-type]
+sys.meta_path.insert(0, _SerialFinder())
 _import_shadowed()
