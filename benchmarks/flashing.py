@@ -1,10 +1,10 @@
-"""Flashing through the object with pyserial's interface, and its speed. ``python -m benchmarks.flashing``
+"""Flashing through the object with pyserial's interface, and its speed: ``python -m benchmarks.flashing``.
 
-esptool is the real one, on a simulated ESP32 that needs no time for anything. What it is measured against:
+esptool is the real one, on a simulated ESP32 that needs no time for anything. It is measured against:
 
-- esptool on the board's own port: the same board as a device, a pseudo terminal with modem lines (needs ``cc``)
+- esptool on the board's own port: the same board as a device, a PTY with modem lines (needs ``cc``)
 - esptool with pyserial's own ``rfc2217://`` client, on the same server
-- for reading and single bytes: pyserial on a local pseudo terminal
+- for reading and single bytes: pyserial on a local PTY
 """
 
 from __future__ import annotations

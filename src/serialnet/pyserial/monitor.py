@@ -103,7 +103,7 @@ class Monitor(Miniterm):
             try:
                 self._show(self.serial.read(self.serial.in_waiting or 1))
             except serial.SerialException as error:
-                if self._reader_alive and not self._stopped.is_set():
+                if not self._stopped.is_set():
                     say(f"lost: {error}")
                     self._connect_again()
 
