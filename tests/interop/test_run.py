@@ -20,10 +20,11 @@ from serialnet.chips import Board, Mode
 from serialnet.pyserial import Serial
 
 from .fake_micropython import fake_micropython
-from .test_terminals import EXIT, at_terminal
+from .terminal import at_terminal
 from .tools import Finished, python, served, until
 
 IMAGE = bytes([0xE9, 1, 2, 0x20]) + bytes(20) + b"serialnet-app:run\0" + bytes(range(256)) * 64
+EXIT = b"\x1d"
 FLASHED = [Mode.DOWNLOAD, Mode.APPLICATION]
 
 
