@@ -70,6 +70,14 @@ def test_layers_are_joined() -> None:
 
 
 @pytest.mark.usefixtures("installed")
+def test_a_command_carries_a_port() -> None:
+    serve = f"{sys.executable} -m serialnet serve loop: --listen rfc2217+stdio:"
+    with opened(pyserial_url(f"rfc2217+exec:{serve}")) as port:
+        port.write(b"through")
+        assert port.read(7) == b"through"
+
+
+@pytest.mark.usefixtures("installed")
 def test_a_port_is_opened_again_by_its_name() -> None:
     with opened("sim://esp32") as port:
         assert port.name == "rfc2217:sim://esp32"
@@ -112,6 +120,7 @@ def test_a_transport_that_a_program_registers_is_known(installed: None) -> None:
         ("sim://esp32", "sim://esp32"),
         ("loop:", "loop://"),
         ("socket://lab:4000", "socket://lab:4000"),
+        ("rfc2217+exec:ssh pi to rfc2217://lab", "rfc2217+exec://ssh pi to rfc2217://lab"),
     ],
 )
 def test_ports_as_pyserial_takes_them(port: str, written: str) -> None:

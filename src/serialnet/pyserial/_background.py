@@ -13,6 +13,10 @@ from anyio.from_thread import BlockingPortal
 __all__ = ["BackgroundLoop", "borrow"]
 
 
+# How long who uses it last waits for its end, which a name server that says nothing can delay.
+PATIENCE = 1.0
+
+
 class BackgroundLoop:
     """An asyncio event loop in a thread of its own."""
 
@@ -54,7 +58,7 @@ class BackgroundLoop:
             self.loop.create_task(self.portal.stop())
         else:
             self.portal.start_task_soon(self.portal.stop)
-            self._thread.join()
+            self._thread.join(PATIENCE)
 
 
 _shared: BackgroundLoop | None = None

@@ -180,7 +180,7 @@ class Outgoing(_Buffer):
                 if self._ended:
                     raise SerialException(self._ended)
                 if room := CAPACITY - len(self._bytes):
-                    chunk = data[written : written + room] if len(data) > room or written else data
+                    chunk = data[written : written + room]
                     self._bytes += chunk
                     written += len(chunk)
                     if self._idle:

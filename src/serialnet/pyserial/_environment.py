@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,11 +54,11 @@ def pyserial_url(port: str) -> str:
 
     :raises EndpointError: if it is none of ours, of pyserial's or of the system's
     """
-    scheme, separator, _ = port.partition("://")
-    if separator and is_pyserials(scheme.lower()):
+    match = re.match(r"([A-Za-z0-9+-]+)://", port)
+    if match and is_pyserials(match[1].lower()):
         return port
     endpoint = check(port)
-    if separator or endpoint.schemes == ("serial",):
+    if match or endpoint.schemes == ("serial",):
         return port
     if port.startswith(":"):
         return str(endpoint)

@@ -35,6 +35,8 @@ class Serial(serial.SerialBase):
     :raises serial.SerialException: if it cannot be opened
     """
 
+    name: str | None
+    is_open: bool
     # Of the base class, whose stubs have only the properties.
     _timeout: float | None
     _write_timeout: float | None
