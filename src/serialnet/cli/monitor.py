@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from serial import SerialException
+
 from ..core.errors import SerialnetError
 from ..core.opening import check
 
@@ -52,7 +54,11 @@ def run(options: argparse.Namespace) -> int:
 
     install()  # for the menu, by which one can change to another port
 
-    Monitor(
-        options.url, baudrate=options.baudrate, eol=options.eol, raw=options.raw, lines=options.lines
-    ).run()
+    try:
+        monitor = Monitor(
+            options.url, baudrate=options.baudrate, eol=options.eol, raw=options.raw, lines=options.lines
+        )
+    except SerialException as error:
+        raise SerialnetError(error.strerror or str(error)) from error
+    monitor.run()
     return 0
