@@ -11,7 +11,10 @@ from serial.rfc2217 import PortManager
 
 from serialnet.wire.comport import ComPortServer
 
-from .benchmark import Benchmark
+from .candidates import Candidate
+from .workloads import Figures, Scale
+
+__all__ = ["GUARDS", "OURS", "PYSERIAL", "rates"]
 
 CHUNK = 65536
 ASCII = bytes(range(32, 96)) * (CHUNK // 64)
@@ -31,7 +34,7 @@ def _manager() -> PortManager:
     return PortManager(port, connection)
 
 
-def _rate(step: Callable[[], object], size: int, least: float = 0.2) -> float:
+def _rate(step: Callable[[], object], size: int, least: float = 0.1) -> float:
     """Bytes per second of a step."""
     start, count = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - start) < least:
@@ -72,12 +75,20 @@ def sending(data: bytes) -> tuple[Callable[[], float], Callable[[], float]]:
     return ours, theirs
 
 
-BENCHMARKS = tuple(
-    Benchmark(f"RFC 2217 codec, {what} {kind}", "pyserial's PortManager", *direction(data), floor)
-    for what, direction in (("receiving", receiving), ("sending", sending))
-    for kind, data, floor in (
-        ("text", ASCII, 300),
-        ("erased flash (0xFF)", ERASED, 300),
-        ("text with an 0xFF in 64", ONE_IAC_A_LINE, 30),
-    )
-)
+DIRECTIONS = {"receiving": receiving, "sending": sending}
+KINDS = {"text": ASCII, "erased flash (0xFF)": ERASED, "text with an 0xFF in 64": ONE_IAC_A_LINE}
+LEAST = {"text": 300.0, "erased flash (0xFF)": 300.0, "text with an 0xFF in 64": 30.0}
+GUARDS = {f"{way} {kind}": LEAST[kind] for way in DIRECTIONS for kind in KINDS}
+
+OURS = Candidate("serialnet", ())
+PYSERIAL = Candidate("pyserial's PortManager", ())
+
+
+def rates(candidate: Candidate, scale: Scale) -> Figures:
+    """Bytes per second, by direction and kind of data."""
+    which = 0 if candidate is OURS else 1
+    return {
+        f"{way} {kind}": direction(data)[which]()
+        for way, direction in DIRECTIONS.items()
+        for kind, data in KINDS.items()
+    }

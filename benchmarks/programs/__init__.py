@@ -1,0 +1,1 @@
+"""Small programs that run beside the load generator."""

@@ -1,0 +1,51 @@
+"""Our relay in an application: on another event loop, with a tap, or with work beside it.
+
+python -m benchmarks.programs.relay FAR [--loop asyncio|uvloop|trio] [--tap] [--busy]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import anyio
+
+import serialnet
+
+from .busy import keep_busy
+
+LOOPS = {"asyncio": ("asyncio", {}), "uvloop": ("asyncio", {"use_uvloop": True}), "trio": ("trio", {})}
+
+
+class Tap(serialnet.Hook):
+    """Sees every byte, and counts the chunks."""
+
+    def __init__(self) -> None:
+        self.chunks = 0
+
+    def data(self, direction: serialnet.Direction, view: memoryview) -> None:
+        self.chunks += 1
+
+
+async def main(options: argparse.Namespace) -> None:
+    far = f"tcp://127.0.0.1:{options.far}"
+    hooks = [Tap] if options.tap else []
+
+    async def relay(near: serialnet.Transport) -> None:
+        await serialnet.Bridge(near, await serialnet.connect(far), hooks=hooks).run()
+
+    async with serialnet.listen("tcp://127.0.0.1:0") as listener, anyio.create_task_group() as tasks:
+        print(f"listening on {listener.urls[0]}", flush=True)
+        if options.busy:
+            tasks.start_soon(keep_busy)
+        await listener.serve(relay)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("far", type=int)
+    parser.add_argument("--loop", choices=LOOPS, default="asyncio")
+    parser.add_argument("--tap", action="store_true")
+    parser.add_argument("--busy", action="store_true")
+    options = parser.parse_args()
+    backend, backend_options = LOOPS[options.loop]
+    anyio.run(main, options, backend=backend, backend_options=backend_options)
