@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check docs bench soak clean
+.PHONY: help setup demo test check docs bench bench-quick soak clean
 
 help:
 	@echo "make setup   the virtual environment, with serialnet and esptool in it"
@@ -11,7 +11,7 @@ help:
 	@echo "make test    all tests, against the real programs (installs them, as root)"
 	@echo "make check   lint, types, completeness of the public types"
 	@echo "make docs    the documentation, in docs/_build/html"
-	@echo "make bench   the benchmarks"
+	@echo "make bench   the benchmarks, against the real programs; bench-quick: those that guard the speed"
 	@echo "make soak    the tests as often as we promise that they pass (long)"
 
 $(BIN)/python:
@@ -48,6 +48,10 @@ docs: $(VENV)/.docs
 bench: $(VENV)/.test
 	@tests/install-peers
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: $(VENV)/.test
+	@tests/install-peers
+	$(BIN)/python -m benchmarks --guard $(ARGS)
 
 soak: $(VENV)/.test
 	@tests/install-peers

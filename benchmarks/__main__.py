@@ -29,7 +29,9 @@ def main() -> int:
         metavar="NAME",
         help=f"only this; repeatable; one of: {', '.join(group.name for group in GROUPS)}",
     )
-    parser.add_argument("--rounds", type=int, help="rounds, of which the median counts (default: 9; guard: 3)")
+    parser.add_argument(
+        "--rounds", type=int, help="rounds, of which the median counts (default: 9; guard: 3)"
+    )
     parser.add_argument(
         "--guard", action="store_true", help="short rounds; fail where a bound is not held, write nothing"
     )
@@ -48,7 +50,9 @@ def main() -> int:
     with compiled() as load:
         if options.guard:
             return guard(groups, options.rounds or 3, Scale(load, seconds=0.25, trips=2000, bridges=300))
-        publish(groups, options.rounds or 9, Scale(load, seconds=1.0, trips=10000, bridges=1000), options.output)
+        publish(
+            groups, options.rounds or 9, Scale(load, seconds=1.0, trips=10000, bridges=1000), options.output
+        )
     return 0
 
 
@@ -104,7 +108,9 @@ def _tell(group: Group, row: Row, results: Results, remark: str | None = None) -
     said = "skipped" if ratio is None else figure(ratio)
     if remark is None:
         remark = "" if ratio is None else verdict(row, ratio)
-    print(f"{group.name:<16} {row.figure + ': ' + row.ours.name + against:<72} {said:<26} {remark}", flush=True)
+    print(
+        f"{group.name:<16} {row.figure + ': ' + row.ours.name + against:<72} {said:<26} {remark}", flush=True
+    )
 
 
 if __name__ == "__main__":

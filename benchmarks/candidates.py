@@ -48,8 +48,8 @@ class Candidate:
     """One candidate.
 
     :param name: as the tables have it
-    :param command: what to run; ``{far}`` is where it shall connect (a port, or a device), ``{port}`` where it
-        shall listen, ``{file}`` its configuration. Without ``{port}`` it chooses one, and prints it.
+    :param command: what to run; ``{far}`` is where it shall connect (a port, or a device), ``{port}`` where
+        it shall listen, ``{file}`` its configuration. Without ``{port}`` it chooses one, and prints it.
     :param needs: the program or module that may be absent
     :param telnet: whether clients speak RFC 2217 to it
     """
@@ -87,10 +87,8 @@ def _embedded(name: str, *arguments: str, needs: str | None = None) -> Candidate
 DIRECT = Candidate("no relay", ())
 
 LINK = Candidate(
-    "serialnet",
-    _python("serialnet", "serve", "tcp://127.0.0.1:{far}", "--listen", "tcp://127.0.0.1:0", "--no-auto-reset"),
+    "serialnet", _python("serialnet", "link", "listen:tcp://127.0.0.1:0", "tcp://127.0.0.1:{far}")
 )
-ASYNCIO = _embedded("serialnet on asyncio")
 UVLOOP = _embedded("serialnet on uvloop", "--loop", "uvloop", needs="uvloop")
 TRIO = _embedded("serialnet on trio", "--loop", "trio", needs="trio")
 TAPPED = _embedded("serialnet, tapped", "--tap")

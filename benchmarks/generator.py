@@ -1,4 +1,4 @@
-"""The load generator, a C program that is compiled here, so that Python is no bottleneck on the measuring side."""
+"""The load generator: a C program, so that what measures is not what is measured."""
 
 from __future__ import annotations
 

@@ -121,7 +121,9 @@ def _middle_half(values: list[float]) -> tuple[float, float]:
     return low, high
 
 
-def measure(group: Group, candidates: Sequence[Candidate], rounds: int, scale: Scale, results: Results) -> None:
+def measure(
+    group: Group, candidates: Sequence[Candidate], rounds: int, scale: Scale, results: Results
+) -> None:
     """Add rounds to the results of a group; each starts with another candidate."""
     present = []
     for candidate in candidates:

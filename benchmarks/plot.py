@@ -12,6 +12,9 @@ __all__ = ["svg"]
 
 WIDTH, TEXT, MARGIN = 980, 520, 30
 LINE, TOP, BOTTOM = 20, 46, 30
+FONT = 'font-family="sans-serif" font-size="11"'
+LEGEND = "bar: median; thin line: middle half of the rounds; upright line: floor; diamond: goal"
+BLACK = 'stroke="#000000"'
 COLOURS = {"goal": "#2a7f4f", "floor": "#7aa65a", "not": "#c0504d", "": "#6b7f99"}
 
 
@@ -28,12 +31,10 @@ def svg(groups: Sequence[Group], results: Mapping[str, Results]) -> str:
     values = [_better(row, end) for _, row, ratio, _ in bars for end in (ratio.low, ratio.high)]
     scale = _Scale(min([0.5, *values]), max([2.0, *values]))
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
-        'font-size="11">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" {FONT}>',
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
         '<text x="10" y="18" font-size="13" font-weight="bold">How many times as good as the peer</text>',
-        '<text x="10" y="34" fill="#555555">bar: median; line: middle half of the rounds; '
-        "| floor, \N{BLACK DIAMOND} goal</text>",
+        f'<text x="10" y="34" fill="#555555">{LEGEND}</text>',
         *_grid(scale, height),
     ]
     for number, (label, row, ratio, title) in enumerate(bars):
@@ -81,7 +82,7 @@ def _bar(y: float, label: str, row: Row, ratio: Ratio, scale: _Scale) -> Iterato
     )
     if row.floor is not None:
         x = scale(_better(row, row.floor))
-        yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y + 1}" y2="{y + LINE - 1}" stroke="#000000" stroke-width="2"/>'
+        yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y + 1}" y2="{y + LINE - 1}" {BLACK} stroke-width="2"/>'
     if row.goal is not None:
         x = scale(_better(row, row.goal))
         yield f'<path d="M{x:.1f} {middle - 5} l5 5 l-5 5 l-5 -5 z" fill="none" stroke="#000000"/>'

@@ -33,14 +33,14 @@ class Process:
                 os.sched_setaffinity(0, {cpu})
 
         self.name = " ".join(command)
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # close() closes it
         self._popen = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             bufsize=0,
-            preexec_fn=prepare,
+            preexec_fn=prepare,  # noqa: PLW1509  # there are no threads
         )
         self._read = b""
 
@@ -71,7 +71,9 @@ class Process:
             data = self._popen.stdout.read(65536)
             if not data:
                 self._errors.seek(0)
-                raise RuntimeError(f"{self.name}: ended: {self._errors.read().decode(errors='replace')[-500:]}")
+                raise RuntimeError(
+                    f"{self.name}: ended: {self._errors.read().decode(errors='replace')[-500:]}"
+                )
             self._read += data
         line, _, self._read = self._read.partition(b"\n")
         return line.decode()

@@ -15,9 +15,7 @@ def markdown(groups: Sequence[Group], results: Mapping[str, Results], rounds: in
     return "\n".join(_lines(groups, results, rounds, plot)) + "\n"
 
 
-def _lines(
-    groups: Sequence[Group], results: Mapping[str, Results], rounds: int, plot: str
-) -> Iterator[str]:
+def _lines(groups: Sequence[Group], results: Mapping[str, Results], rounds: int, plot: str) -> Iterator[str]:
     yield f"{machine()}; {', '.join(f'{name} {version}' for name, version in versions().items())}."
     yield f"Medians of {rounds} rounds; in brackets the middle half of the rounds' ratios."
     yield ""

@@ -1,6 +1,6 @@
 """All that is measured, and what is to be reached: the one table of bounds.
 
-A guard's bound is the floor, loosened by as much as the ratios of short runs vary on a machine with other work.
+A guard's bound is the floor, loosened by what the ratios of short runs vary by on a busy machine.
 """
 
 from __future__ import annotations

@@ -33,9 +33,7 @@ OURS = _import("serialnet", "serialnet")
 
 DEPENDENCIES_COMMAND = Candidate("a program that imports anyio and pyserial", DEPENDENCIES.command)
 OUR_COMMAND = Candidate("serialnet --help", (sys.executable, "-m", "serialnet", "--help"))
-MINITERM = Candidate(
-    "pyserial's miniterm --help", (sys.executable, "-m", "serial.tools.miniterm", "--help")
-)
+MINITERM = Candidate("pyserial's miniterm --help", (sys.executable, "-m", "serial.tools.miniterm", "--help"))
 
 
 def importing(candidate: Candidate, scale: Scale) -> Figures:

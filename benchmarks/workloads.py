@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from .processes import Process, awake, start
 from .candidates import DIRECT, Candidate, running
+from .processes import Process, awake, start
 
 __all__ = ["Figures", "Scale", "Workload"]
 
@@ -117,12 +117,12 @@ def round_trips(kind: str) -> Workload:
 
     def measure(relay: Candidate, scale: Scale) -> Figures:
         with _pinned(relay, scale, kind) as joined:
-            joined.ask(f"pingpong {scale.trips // 10} 1")
-            answer, cpu_time = joined.ask(f"pingpong {scale.trips} 1")
+            joined.ask(f"pingpong {scale.trips // 10} 1 {scale.seconds}")
+            answer, cpu_time = joined.ask(f"pingpong {scale.trips} 1 {4 * scale.seconds}")
             return {
                 "round trip": answer["p50"],
                 "round trip, p99": answer["p99"],
-                "CPU per round trip": cpu_time / scale.trips,
+                "CPU per round trip": cpu_time / answer["count"],
             }
 
     return measure

@@ -13,7 +13,7 @@ static int compare(const void *a, const void *b) {
 
 void sort_times(uint64_t *times, size_t count) { qsort(times, count, sizeof *times, compare); }
 
-uint64_t percentile(uint64_t *sorted, size_t count, double p) { return sorted[(size_t)(p * (count - 1))]; }
+uint64_t percentile(uint64_t *sorted, size_t count, double p) { return count ? sorted[(size_t)(p * (count - 1))] : 0; }
 
 static void print_times(uint64_t *times, long count) {
     sort_times(times, count);
@@ -22,23 +22,24 @@ static void print_times(uint64_t *times, long count) {
     free(times);
 }
 
-/* The next message goes when the last one is back. */
-void ping_pong(long count, long size) {
+/* The next message goes when the last one is back; ends early when the time is over. */
+void ping_pong(long count, long size, double seconds) {
     uint8_t message[4096];
-    uint64_t *times = allocate(count * sizeof *times);
+    uint64_t *times = allocate(count * sizeof *times), deadline = now() + (uint64_t)(seconds * SECOND);
+    long done = 0;
     if (size < 1 || size > (long)sizeof message || count < 1) fail("no such message");
     memset(message, 'x', sizeof message);
     set_blocking(near_end.fd, true);
     set_blocking(far_end.fd, true);
-    for (long i = 0; i < count; i++) {
+    while (done < count && now() < deadline) {
         uint64_t start = now();
         write_all(&near_end, message, size);
         read_exactly(&far_end, message, size);
         write_all(&far_end, message, size);
         read_exactly(&near_end, message, size);
-        times[i] = now() - start;
+        times[done++] = now() - start;
     }
-    print_times(times, count);
+    print_times(times, done);
 }
 
 /* A message each time the clock says so, whether or not the last one is back; times count from when it was due. */

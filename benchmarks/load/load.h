@@ -49,7 +49,7 @@ void source(double seconds, const char *pattern);
 void sink(void);
 
 /* latency.c */
-void ping_pong(long count, long size);
+void ping_pong(long count, long size, double seconds);
 void paced(long count, double rate, long size);
 void echo(void);
 uint64_t percentile(uint64_t *sorted, size_t count, double p);

@@ -62,8 +62,8 @@ static void obey(char *line) {
         source(atof(a), b);
     else if (!strcmp(command, "sink"))
         sink();
-    else if (!strcmp(command, "pingpong") && b)
-        ping_pong(atol(a), atol(b));
+    else if (!strcmp(command, "pingpong") && c)
+        ping_pong(atol(a), atol(b), atof(c));
     else if (!strcmp(command, "paced") && c)
         paced(atol(a), atof(b), atol(c));
     else if (!strcmp(command, "echo"))

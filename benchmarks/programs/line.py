@@ -90,7 +90,7 @@ async def serve() -> None:
         await anyio.to_thread.run_sync(answer)
 
 
-class ModemDevice(protocol_loop.Serial):  # type: ignore[misc]  # its stubs do not say what it is
+class ModemDevice(protocol_loop.Serial):
     """pyserial's loop, with a CTS that changes."""
 
     clear = False
@@ -117,7 +117,10 @@ def serve_pyserial() -> None:
     class Connection:
         write = staticmethod(client.sendall)
 
-    manager: Any = PortManager(device, Connection())
+    # It takes any port, and anything that writes, whatever its stubs say.
+    port: Any = device
+    connection: Any = Connection()
+    manager = PortManager(port, connection)
 
     def poll() -> None:
         while True:
@@ -126,7 +129,7 @@ def serve_pyserial() -> None:
 
     def receive() -> None:
         while data := client.recv(1024):
-            for _ in manager.filter(iter([data[i : i + 1] for i in range(len(data))])):
+            for _ in manager.filter(data):
                 pass
 
     for task in (poll, receive):

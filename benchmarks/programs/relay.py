@@ -27,17 +27,16 @@ class Tap(serialnet.Hook):
 
 
 async def main(options: argparse.Namespace) -> None:
-    far = f"tcp://127.0.0.1:{options.far}"
     hooks = [Tap] if options.tap else []
-
-    async def relay(near: serialnet.Transport) -> None:
-        await serialnet.Bridge(near, await serialnet.connect(far), hooks=hooks).run()
-
-    async with serialnet.listen("tcp://127.0.0.1:0") as listener, anyio.create_task_group() as tasks:
-        print(f"listening on {listener.urls[0]}", flush=True)
+    far = f"tcp://127.0.0.1:{options.far}"
+    async with (
+        serialnet.link("listen:tcp://127.0.0.1:0", far, hooks=hooks) as link,
+        anyio.create_task_group() as tasks,
+    ):
+        print(f"listening on {link.urls[0]}", flush=True)
         if options.busy:
             tasks.start_soon(keep_busy)
-        await listener.serve(relay)
+        await link.wait()
 
 
 if __name__ == "__main__":
