@@ -93,6 +93,7 @@ UVLOOP = _embedded("serialnet on uvloop", "--loop", "uvloop", needs="uvloop")
 TRIO = _embedded("serialnet on trio", "--loop", "trio", needs="trio")
 TAPPED = _embedded("serialnet, tapped", "--tap")
 BUSY = _embedded("serialnet, loop 90 % busy", "--busy")
+HALF_BUSY = _embedded("serialnet, loop half busy", "--half-busy")
 IDLE = _embedded("serialnet, loop idle")
 
 STREAMS = Candidate("asyncio streams", _python("benchmarks.programs.streams", "{far}"))

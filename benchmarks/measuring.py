@@ -82,9 +82,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of medians, and where the middle half of the rounds' ratios lies."""
+    """A ratio of medians, the median of the rounds' ratios, and where the middle half of these lies."""
 
     value: float
+    paired: float
     low: float
     high: float
 
@@ -106,12 +107,13 @@ class Results:
         if not mine:
             return None
         if peer is None:
-            return Ratio(statistics.median(mine), *_middle_half(mine))
+            return Ratio(statistics.median(mine), statistics.median(mine), *_middle_half(mine))
         theirs = [one[figure] for one in self.figures.get(peer, []) if figure in one]
         if not theirs or not statistics.median(theirs):
             return None
         ratios = [one / other for one, other in zip(mine, theirs, strict=False) if other]
-        return Ratio(statistics.median(mine) / statistics.median(theirs), *_middle_half(ratios))
+        value = statistics.median(mine) / statistics.median(theirs)
+        return Ratio(value, statistics.median(ratios), *_middle_half(ratios))
 
 
 def _middle_half(values: list[float]) -> tuple[float, float]:

@@ -21,7 +21,6 @@
 #define BINARY 0
 #define SUPPRESS_GO_AHEAD 3
 #define COM_PORT 44
-#define QUIET_MS 150
 
 enum { WILL = 251, WONT, DO, DONT };
 

@@ -79,12 +79,12 @@ void paced(long count, double rate, long size) {
     print_times(times, count);
 }
 
-/* Send back at the far end what somebody else sends, until nothing comes for half a second. */
+/* Send back at the far end what somebody else sends, until nothing comes for a while. */
 void echo(void) {
     uint8_t message[4096];
     struct pollfd readable = {.fd = far_end.fd, .events = POLLIN};
     uint64_t bytes = 0;
-    while (poll(&readable, 1, bytes ? 500 : PATIENCE / 1000000) > 0) {
+    while (poll(&readable, 1, bytes ? QUIET_MS : PATIENCE / 1000000) > 0) {
         size_t n = read_data(&far_end, message, sizeof message);
         write_all(&far_end, message, n);
         bytes += n;

@@ -13,6 +13,8 @@
 #define SECOND 1000000000ull
 /* How long anything may make no progress. */
 #define PATIENCE (10 * SECOND)
+/* How long nothing comes from what has come to rest. */
+#define QUIET_MS 200
 
 enum kind { TCP, TTY };
 

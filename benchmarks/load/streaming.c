@@ -91,12 +91,12 @@ void source(double seconds, const char *pattern) {
     printf("{\"bytes\": %llu}\n", (unsigned long long)way.sent);
 }
 
-/* Receive at the far end what somebody else sends, until nothing comes for half a second. */
+/* Receive at the far end what somebody else sends, until nothing comes for a while. */
 void sink(void) {
     uint8_t *buffer = allocate(4 * CHUNK);
     uint64_t bytes = 0, first = 0, last = 0;
     struct pollfd readable = {.fd = far_end.fd, .events = POLLIN};
-    while (poll(&readable, 1, bytes ? 500 : PATIENCE / 1000000) > 0) {
+    while (poll(&readable, 1, bytes ? QUIET_MS : PATIENCE / 1000000) > 0) {
         size_t n = read_data(&far_end, buffer, 4 * CHUNK);
         last = now();
         if (!bytes) first = last; /* the clock starts with the first bytes */

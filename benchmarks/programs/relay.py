@@ -1,6 +1,6 @@
 """Our relay in an application: on another event loop, with a tap, or with work beside it.
 
-python -m benchmarks.programs.relay FAR [--loop asyncio|uvloop|trio] [--tap] [--busy]
+python -m benchmarks.programs.relay FAR [--loop asyncio|uvloop|trio] [--tap] [--busy] [--half-busy]
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import anyio
 
 import serialnet
 
-from .busy import keep_busy
+from .busy import keep_busy, work_now_and_then
 
 LOOPS = {"asyncio": ("asyncio", {}), "uvloop": ("asyncio", {"use_uvloop": True}), "trio": ("trio", {})}
 
@@ -36,6 +36,8 @@ async def main(options: argparse.Namespace) -> None:
         print(f"listening on {link.urls[0]}", flush=True)
         if options.busy:
             tasks.start_soon(keep_busy)
+        if options.half_busy:
+            tasks.start_soon(work_now_and_then)
         await link.wait()
 
 
@@ -45,6 +47,7 @@ if __name__ == "__main__":
     parser.add_argument("--loop", choices=LOOPS, default="asyncio")
     parser.add_argument("--tap", action="store_true")
     parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--half-busy", action="store_true")
     options = parser.parse_args()
     backend, backend_options = LOOPS[options.loop]
     anyio.run(main, options, backend=backend, backend_options=backend_options)
