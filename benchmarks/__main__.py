@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .candidates import Candidate
 from .generator import compiled
-from .measuring import Group, Results, Row, measure
+from .measuring import FAILED, Group, Results, Row, measure
 from .plot import svg
 from .report import figure, markdown, verdict
 from .rows import GROUPS
@@ -98,7 +98,7 @@ def _held(row: Row, results: Results) -> bool:
     assert row.guard is not None
     ratio = results.ratio(row.figure, row.ours, row.peer)
     if ratio is None:
-        return not results.missing.get(row.ours, "").startswith("failed")
+        return results.missing.get(row.ours) != FAILED
     # What is really slower is so by either count; one of them alone is a round that somebody disturbed.
     return row.reaches(ratio.value, row.guard) or row.reaches(ratio.paired, row.guard)
 

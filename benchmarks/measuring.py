@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 from abc import ABC, abstractmethod
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
@@ -15,7 +15,12 @@ from typing_extensions import override
 from .candidates import Candidate
 from .workloads import Figures, Scale, Workload
 
-__all__ = ["Group", "Less", "More", "Ratio", "Results", "Row", "measure"]
+__all__ = ["FAILED", "Group", "Less", "More", "Ratio", "Results", "Row", "measure"]
+
+
+# A round that fails is left out; whoever fails again is.
+MOST_FAILURES = 2
+FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class Results:
 
     figures: dict[Candidate, list[Figures]] = field(default_factory=lambda: defaultdict(list))
     missing: dict[Candidate, str] = field(default_factory=dict)
+    failures: Counter[Candidate] = field(default_factory=Counter)
 
     def names(self) -> list[str]:
         """All that was measured, in the order in which it came."""
@@ -142,7 +148,9 @@ def measure(
                 figures = group.workload(candidate, scale)
             except (OSError, RuntimeError) as error:
                 print(f"{group.name}: {candidate.name}: {error}", file=sys.stderr)
-                results.missing[candidate] = f"failed: {error}"
-                results.figures.pop(candidate, None)
+                results.failures[candidate] += 1
+                if results.failures[candidate] == MOST_FAILURES:
+                    results.missing[candidate] = FAILED
+                    results.figures.pop(candidate, None)
             else:
                 results.figures[candidate].append(figures)

@@ -186,7 +186,7 @@ def clients(face: Candidate, scale: Scale) -> Figures:
             command = [word.format(rfc2217=ports[0], tcp=ports[1]) for word in face.command]
             with start(command) as client:
                 client.answer()
-                load.write_line("echo")
+                load.write_line(f"echo {scale.trips // 4}")
                 with awake(scale.load):
                     trips = client.ask(f"trips {scale.trips // 4}")
                 load.answer()

@@ -79,15 +79,13 @@ void paced(long count, double rate, long size) {
     print_times(times, count);
 }
 
-/* Send back at the far end what somebody else sends, until nothing comes for a while. */
-void echo(void) {
+/* Send so many bytes back at the far end that somebody else sends. */
+void echo(long count) {
     uint8_t message[4096];
-    struct pollfd readable = {.fd = far_end.fd, .events = POLLIN};
-    uint64_t bytes = 0;
-    while (poll(&readable, 1, bytes ? QUIET_MS : PATIENCE / 1000000) > 0) {
-        size_t n = read_data(&far_end, message, sizeof message);
+    for (size_t n; count > 0; count -= n) {
+        wait_for(far_end.fd, POLLIN);
+        n = read_data(&far_end, message, sizeof message);
         write_all(&far_end, message, n);
-        bytes += n;
     }
-    printf("{\"bytes\": %llu}\n", (unsigned long long)bytes);
+    printf("{}\n");
 }

@@ -14,7 +14,7 @@
 /* How long anything may make no progress. */
 #define PATIENCE (10 * SECOND)
 /* How long nothing comes from what has come to rest. */
-#define QUIET_MS 200
+#define QUIET_MS 300
 
 enum kind { TCP, TTY };
 
@@ -53,7 +53,7 @@ void sink(void);
 /* latency.c */
 void ping_pong(long count, long size, double seconds);
 void paced(long count, double rate, long size);
-void echo(void);
+void echo(long count);
 uint64_t percentile(uint64_t *sorted, size_t count, double p);
 void sort_times(uint64_t *times, size_t count);
 

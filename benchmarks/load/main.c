@@ -66,8 +66,8 @@ static void obey(char *line) {
         ping_pong(atol(a), atol(b), atof(c));
     else if (!strcmp(command, "paced") && c)
         paced(atol(a), atof(b), atol(c));
-    else if (!strcmp(command, "echo"))
-        echo();
+    else if (!strcmp(command, "echo") && a)
+        echo(atol(a));
     else if (!strcmp(command, "open") && b)
         open_many(atol(a), b);
     else if (!strcmp(command, "storm") && a)

@@ -23,7 +23,6 @@ from typing_extensions import override
 import serialnet
 
 CHUNK = bytes(range(32, 96)) * 1024
-WARM_UP = 100
 
 
 def read_command() -> list[str]:
@@ -53,12 +52,12 @@ async def measure_serialnet(url: str) -> None:
                     say()
                 case ["trips", count]:
                     times = []
-                    for _ in range(WARM_UP + int(count)):
+                    for _ in range(int(count)):
                         start = time.perf_counter()
                         await port.send(b"x")
                         await port.receive_into(buffer)
                         times.append(time.perf_counter() - start)
-                    say(p50=statistics.median(times[WARM_UP:]))
+                    say(p50=statistics.median(times))
 
 
 class Blocking(ABC):
@@ -87,12 +86,12 @@ class Blocking(ABC):
                     say()
                 case ["trips", count]:
                     times = []
-                    for _ in range(WARM_UP + int(count)):
+                    for _ in range(int(count)):
                         start = time.perf_counter()
                         self.send(b"x")
                         self.receive()
                         times.append(time.perf_counter() - start)
-                    say(p50=statistics.median(times[WARM_UP:]))
+                    say(p50=statistics.median(times))
 
 
 class Socket(Blocking):
