@@ -176,28 +176,35 @@ def connections(relay: Candidate, scale: Scale) -> Figures:
         }
 
 
-def clients(face: Candidate, scale: Scale) -> Figures:
-    """A client's own end, against our server on a PTY."""
+@contextmanager
+def _served(face: Candidate, scale: Scale, cpu: int | None = None) -> Iterator[tuple[Process, Process]]:
+    """A load generator behind our server on a PTY, and a client of that."""
     listen = ("--listen", "rfc2217://127.0.0.1:0", "--listen", "tcp://127.0.0.1:0")
-    with start([str(scale.load), "pty"]) as load:
+    with start([str(scale.load), "pty"], cpu) as load:
         serve = (sys.executable, "-m", "serialnet", "serve", load.answer()["far"], *listen)
-        with start(serve) as server:
+        with start(serve, cpu) as server:
             ports = server.ports(2)
             command = [word.format(rfc2217=ports[0], tcp=ports[1]) for word in face.command]
-            with start(command) as client:
+            with start(command, cpu) as client:
                 client.answer()
-                load.write_line(f"echo {scale.trips // 4}")
-                with awake(scale.load):
-                    trips = client.ask(f"trips {scale.trips // 4}")
-                load.answer()
-                load.write_line("sink")
-                client.ask(f"send {scale.seconds}")
-                sent = load.answer()
-                load.write_line(f"source {scale.seconds + 0.2} ascii")
-                received = client.ask(f"receive {scale.seconds}")
-            load.answer()  # the server throws away what comes now
+                yield load, client
+
+
+def clients(face: Candidate, scale: Scale) -> Figures:
+    """A client's own end."""
+    trips = scale.trips // 4
+    with awake(scale.load), _served(face, scale, scale.cpu) as (load, client):
+        load.write_line(f"echo {trips}")
+        round_trip = client.ask(f"trips {trips}")
+        load.answer()
+    with _served(face, scale) as (load, client):
+        load.write_line("sink")
+        client.ask(f"send {scale.seconds}")
+        sent = load.answer()
+        load.write_line(f"source {scale.seconds + 0.2} ascii")
+        received = client.ask(f"receive {scale.seconds}")
     return {
         "receiving": received["bytes"] / received["seconds"],
         "sending": sent["bytes"] / sent["seconds"],
-        "round trip": trips["p50"],
+        "round trip": round_trip["p50"],
     }
