@@ -11,7 +11,7 @@ help:
 	@echo "make test    all tests, against the real programs (installs them, as root)"
 	@echo "make check   lint, types, completeness of the public types"
 	@echo "make docs    the documentation, in docs/_build/html"
-	@echo "make bench   the benchmarks, against the real programs; bench-quick: those that guard the speed"
+	@echo "make bench   the benchmarks, against the real programs (long); bench-quick: those that guard the speed"
 	@echo "make soak    the tests as often as we promise that they pass (long)"
 
 $(BIN)/python:

@@ -20,7 +20,7 @@ def compiled() -> Iterator[Path]:
     """Compile it, and keep it as long as the block lasts."""
     compiler = shutil.which("cc")
     if compiler is None:
-        raise RuntimeError("the benchmarks need a C compiler (cc)")
+        raise SystemExit("the benchmarks need a C compiler (cc)")
     with tempfile.TemporaryDirectory(prefix="serialnet-benchmarks-") as directory:
         program = Path(directory) / "load"
         sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]

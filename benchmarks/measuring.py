@@ -146,7 +146,7 @@ def measure(
                 continue
             try:
                 figures = group.workload(candidate, scale)
-            except (OSError, RuntimeError) as error:
+            except Exception as error:  # noqa: BLE001  # it costs its turn, not the run
                 print(f"{group.name}: {candidate.name}: {error}", file=sys.stderr)
                 results.failures[candidate] += 1
                 if results.failures[candidate] == MOST_FAILURES:
