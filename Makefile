@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# How many tests run beside each other.
+JOBS ?= 2
 
 .PHONY: help setup demo test check docs bench bench-quick soak clean
 
@@ -34,7 +36,7 @@ demo: setup
 
 test: $(VENV)/.test
 	@tests/install-peers
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
 
 check: $(VENV)/.check $(VENV)/.test
 	$(BIN)/ruff check

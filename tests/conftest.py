@@ -16,6 +16,18 @@ settings.register_profile("soak", settings.get_profile("default"), max_examples=
 settings.load_profile("soak" if os.environ.get("SERIALNET_SOAK") else "default")
 
 
+# Programs that wait a tenth of a second for a board, and then give up: one worker runs them, one after the other.
+IMPATIENT = ("esptool", "flash", "demo", "test_run", "avrdude", "doctor")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep programs that are easily starved from starving each other."""
+    for item in items:
+        if any(word in item.nodeid for word in IMPATIENT):
+            item.add_marker(pytest.mark.xdist_group("impatient"))
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run every async test on asyncio and on trio."""

@@ -34,7 +34,7 @@ class Esptool:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         assert run.returncode == 0, run.stdout
