@@ -48,7 +48,7 @@ class _Board:
                 return b"OK" + output + b"\4" + errors + b"\4>"
             case b"\1" | b"\5":
                 return b""
-            case b"\r" if not self._raw:
+            case b"\r" | b"\n" if not self._raw:  # the latter from a terminal that is not raw yet
                 source, self._line = self._line, b""
                 output, errors = self._run(source.decode(), "single")
                 return b"\r\n" + output + errors + PROMPT
