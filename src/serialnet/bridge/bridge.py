@@ -57,13 +57,6 @@ class BridgeStats:
     refused: int = 0
     events: int = 0
 
-    def count(self, direction: Direction, n: int) -> None:
-        """Count ``n`` bytes."""
-        if direction is Direction.A_TO_B:
-            self.bytes_a_to_b += n
-        else:
-            self.bytes_b_to_a += n
-
 
 @dataclass(frozen=True, slots=True)
 class BridgeEnd:
@@ -329,7 +322,15 @@ class Bridge:
     def _looks(self, side: Side) -> tuple[Callable[[int], None], Tap | None]:
         """What counts the bytes of a direction, and what taps them, if any hook does."""
         direction = Direction.A_TO_B if side == "a" else Direction.B_TO_A
-        count = partial(self.stats.count, direction)
+        stats = self.stats
+
+        def count_a_to_b(n: int) -> None:
+            stats.bytes_a_to_b += n
+
+        def count_b_to_a(n: int) -> None:
+            stats.bytes_b_to_a += n
+
+        count = count_a_to_b if side == "a" else count_b_to_a
         taps = [hook.data for hook in self.hooks if overrides(hook, "data")]
 
         def tap(view: memoryview) -> memoryview:

@@ -17,6 +17,8 @@ from ._descriptor import DescriptorTransport
 __all__ = ["BACKLOG", "SocketListener", "SocketTransport", "reason"]
 
 BACKLOG = 64
+# SIGPIPE would end a program that has not left it ignored, as Python does.
+NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 # accept(2) fails so for want of descriptors or memory: not the listener's end.
 SCARCITY = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -36,7 +38,7 @@ class SocketTransport(DescriptorTransport, abstract=True):
 
     @override
     def _write(self, view: memoryview) -> int:
-        return self._socket.send(view)
+        return self._socket.send(view, NO_SIGNAL)
 
     @override
     def _shut_down(self) -> None:
