@@ -14,11 +14,11 @@ import anyio
 
 from .._version import __version__
 from ..core.errors import EndpointError
-from . import attach, demo, link, monitor, ports, reset, run, serve
+from . import attach, demo, link, monitor, ports, relay, reset, run, serve
 
 __all__ = ["main"]
 
-COMMANDS = (serve, attach, link, run, monitor, ports, reset, demo)
+COMMANDS = (serve, attach, link, relay, run, monitor, ports, reset, demo)
 
 EPILOG = """\
 examples:
@@ -27,6 +27,7 @@ examples:
   serialnet link listen:tcp://127.0.0.1:4001 /dev/ttyUSB0
   serialnet attach rfc2217://lab:4000 /tmp/ttyV0
                                            make that a device here, for any program
+  serialnet relay --tokens FILE            let boards behind NAT be reached by name
   serialnet reset :4000 --bootloader       restart the board behind that into its boot loader
   serialnet demo                           flash a simulated board through the network
 

@@ -79,8 +79,8 @@ class Endpoint:
         if schemes[-1] in _OPAQUE:
             query, _, rest = match[2][1:].partition(" ") if match[2].startswith("?") else ("", "", match[2])
             return cls(schemes, path=rest, options=_parse_query(query, shown))
-        if schemes == ("rfc2217",):
-            schemes = ("rfc2217", "tcp")  # the one layer that has a stream of its own
+        if schemes == ("rfc2217",) or schemes[-1] == "relay":
+            schemes = (*schemes, "tcp")  # the layers that have a stream of their own
         return _parse_rest(schemes, match[2], shown)
 
     @property
@@ -102,15 +102,19 @@ class Endpoint:
 
     def __str__(self) -> str:
         prefix = "listen:" if self.listens else ""
-        scheme = "rfc2217" if self.schemes == ("rfc2217", "tcp") else self.scheme
+        scheme, path, options = self.scheme, self.path, dict(self.options)
+        if self.schemes == ("rfc2217", "tcp"):
+            scheme = "rfc2217"
+        elif self.schemes[-2:] == ("relay", "tcp"):
+            scheme, path = scheme.removesuffix("+tcp"), f"/{options.pop('name', '')}"
         query = "&".join(
             f"{name}={'***' if name in _SECRETS else value}" if value else name
-            for name, value in self.options.items()
+            for name, value in options.items()
         )
         if self.schemes[-1] in _OPAQUE:
-            return f"{prefix}{scheme}:{f'?{query} ' if query else ''}{_without_secrets(self.path)}"
-        stem = self.path if scheme == "serial" else f"{scheme}://{self.netloc}{self.path}"
-        if not (self.netloc or self.path):
+            return f"{prefix}{scheme}:{f'?{query} ' if query else ''}{_without_secrets(path)}"
+        stem = path if scheme == "serial" else f"{scheme}://{self.netloc}{path}"
+        if not (self.netloc or path):
             stem = f"{scheme}:"
         return f"{prefix}{stem}?{query}" if query else f"{prefix}{stem}"
 
@@ -144,7 +148,12 @@ def _parse_rest(schemes: tuple[str, ...], rest: str, shown: str) -> Endpoint:
     elif ":" in netloc and not re.fullmatch(r"\[[^\]]*\]", netloc):
         expected = f"'[{netloc}]:PORT'" if netloc.count(":") > 1 else "a port is a number from 0 to 65535"
         raise EndpointError(f"{shown!r}: expected HOST:PORT ({expected})")
-    return Endpoint(schemes, host.strip("[]"), port, unquote(slash + path), options, user=unquote(user))
+    path = unquote(slash + path)
+    if schemes[-2:] == ("relay", "tcp") and len(path) > 1:  # TCP has no use for a path: it is the relay's
+        if "name" in options:
+            raise EndpointError(f"{shown!r}: expected the name in the path or as an option, not both")
+        path, options = "", MappingProxyType({"name": path[1:], **options})
+    return Endpoint(schemes, host.strip("[]"), port, path, options, user=unquote(user))
 
 
 def _parse_query(query: str, shown: str) -> Mapping[str, str]:

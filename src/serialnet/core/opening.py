@@ -8,7 +8,9 @@ from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import AsyncResource
+from typing_extensions import override
 
 from .endpoint import Endpoint
 from .errors import EndpointError
@@ -16,7 +18,7 @@ from .options import parse_options
 from .registry import TransportFactory, find_factory
 from .transport import Listener, Transport
 
-__all__ = ["Opening", "asks", "check", "connect", "listen", "option_names"]
+__all__ = ["Opening", "asks", "check", "connect", "dials", "listen", "option_names"]
 
 R = TypeVar("R", bound=AsyncResource)
 
@@ -65,23 +67,7 @@ def connect(url: str | Endpoint, **options: object) -> Opening[Transport]:
 
     async def open_() -> Transport:
         endpoint = Endpoint.parse(url)
-        transport: Transport | None = None
-        resolved = _resolve(endpoint, options)
-        for scheme, (factory, values) in zip(reversed(endpoint.schemes), reversed(resolved), strict=True):
-            over, transport = transport, None
-            try:
-                transport = await factory.connect(endpoint, values, over)
-            except BaseException:
-                if over is not None:
-                    await anyio.aclose_forcefully(over)
-                raise
-            if not isinstance(transport, Transport):
-                if over is not None:
-                    await anyio.aclose_forcefully(over)
-                what = f"connect returned {transport!r}, which is no Transport"
-                raise EndpointError(f"the transport {scheme!r} cannot be used: {what}")
-        assert transport is not None
-        return transport
+        return await _connect(endpoint, _resolve(endpoint, options))
 
     return Opening(open_)
 
@@ -95,9 +81,12 @@ def listen(url: str | Endpoint, **options: object) -> Opening[Listener]:
     async def open_() -> Listener:
         endpoint = Endpoint.parse(url)
         resolved = _resolve(endpoint, options)
+        dialled: list[tuple[TransportFactory, Any]] = []
+        if dialling := [n for n, (factory, _) in enumerate(resolved) if _dials(factory)]:
+            resolved, dialled = resolved[: dialling[0] + 1], resolved[dialling[0] + 1 :]
         if not all(hasattr(factory, "listen") for factory, _ in resolved):
             raise EndpointError(f"'{endpoint}': nothing can listen there")
-        listener: Listener | None = None
+        listener: Listener | None = _Dialler(endpoint, dialled) if dialled else None
         for factory, values in reversed(resolved):
             over, listener = listener, None
             try:
@@ -110,6 +99,48 @@ def listen(url: str | Endpoint, **options: object) -> Opening[Listener]:
         return listener
 
     return Opening(open_)
+
+
+class _Dialler(Listener):
+    """What stands below a layer that listens by dialling: accepts what it has dialled."""
+
+    def __init__(self, endpoint: Endpoint, resolved: list[tuple[TransportFactory, Any]]) -> None:
+        self._endpoint = endpoint
+        self._resolved = resolved
+
+    @property
+    @override
+    def urls(self) -> list[str]:
+        return []
+
+    @override
+    async def accept(self) -> Transport:
+        return await _connect(self._endpoint, self._resolved)
+
+    @override
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+
+async def _connect(endpoint: Endpoint, resolved: list[tuple[TransportFactory, Any]]) -> Transport:
+    """Open the layers, innermost first."""
+    transport: Transport | None = None
+    schemes = endpoint.schemes[-len(resolved) :]
+    for scheme, (factory, values) in zip(reversed(schemes), reversed(resolved), strict=True):
+        over, transport = transport, None
+        try:
+            transport = await factory.connect(endpoint, values, over)
+        except BaseException:
+            if over is not None:
+                await anyio.aclose_forcefully(over)
+            raise
+        if not isinstance(transport, Transport):
+            if over is not None:
+                await anyio.aclose_forcefully(over)
+            what = f"connect returned {transport!r}, which is no Transport"
+            raise EndpointError(f"the transport {scheme!r} cannot be used: {what}")
+    assert transport is not None
+    return transport
 
 
 def check(url: str | Endpoint, **options: object) -> Endpoint:
@@ -125,6 +156,15 @@ def check(url: str | Endpoint, **options: object) -> Endpoint:
 def asks(endpoint: Endpoint, how: Literal["connect", "listen"]) -> bool:
     """Whether what opening this gives is known to ask for line changes: its factory says so in ``asks``."""
     return how in getattr(find_factory(endpoint.schemes[0]), "asks", ())
+
+
+def dials(endpoint: Endpoint) -> bool:
+    """Whether listening on this opens nothing to others here: a layer of it dials out in place of that."""
+    return any(_dials(find_factory(scheme)) for scheme in endpoint.schemes)
+
+
+def _dials(factory: TransportFactory) -> bool:
+    return getattr(factory, "dials", False)
 
 
 def option_names(endpoint: Endpoint) -> set[str]:

@@ -38,6 +38,7 @@ BUILT_IN = {
     "loop": "serialnet.transports.loop:factory",
     "pty": "serialnet.transports.pty:factory",
     "pyserial": "serialnet.transports.pyserial:factory",
+    "relay": "serialnet.transports.relay:factory",
     "rfc2217": "serialnet.transports.rfc2217:factory",
     "serial": f"serialnet.transports.{'serial' if _HAS_TERMIOS else 'pyserial'}:factory",
     "sim": "serialnet.transports.sim:factory",

@@ -12,11 +12,13 @@ import anyio
 
 from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError
+from ..core.opening import dials
 
 __all__ = ["LOOPBACK_ONLY", "Access"]
 
-# How the peers are called that no network lies between: see TransportAttribute.peer.
-LOCAL_PEERS = ("unix:", "stdio:")
+# How the peers are called that no network lies between, or whom a relay has let in:
+# see TransportAttribute.peer.
+LOCAL_PEERS = ("unix:", "stdio:", "relay:")
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -53,7 +55,9 @@ class Access:
 
         :raises EndpointError: if it is open beyond this machine, and nothing was said about that
         """
-        if self.insecure or self.allow or endpoint.schemes[-1] != "tcp" or await _is_loopback(endpoint.host):
+        if self.insecure or self.allow or endpoint.schemes[-1] != "tcp" or dials(endpoint):
+            return
+        if await _is_loopback(endpoint.host):
             return
         raise EndpointError(
             f"'{endpoint}' would let anybody on the network use the port: name the networks that may connect "

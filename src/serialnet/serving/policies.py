@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+
+from ..values.reconnect import Reconnect
 
 __all__ = ["HOLD", "RECONNECT", "Gap", "GapPolicy", "Reconnect"]
 
@@ -43,31 +43,6 @@ class Gap:
     def patience(self) -> float:
         """Seconds for which a session outlives its device."""
         return 0.0 if self.policy is GapPolicy.SIGNAL else self.timeout
-
-
-@dataclass(frozen=True, slots=True)
-class Reconnect:
-    """How often what was lost is tried again: at growing intervals, and never in step with others.
-
-    :param first: seconds until the first attempt after one that failed
-    :param most: the longest interval, in seconds
-    :raises ValueError: unless ``0 < first <= most``
-    """
-
-    first: float = 0.25
-    most: float = 10.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.first <= self.most:
-            raise ValueError(f"expected 0 < first <= most, not {self.first} and {self.most}")
-
-    def delays(self) -> Iterator[float]:
-        """The intervals: each about twice the one before, up to a quarter shorter by chance."""
-        delay = self.first
-        while True:
-            yield delay * random.uniform(0.75, 1.0)
-            delay = min(2 * delay, self.most)
-
 
 HOLD = Gap()
 RECONNECT = Reconnect()
