@@ -88,7 +88,9 @@ async def run(options: argparse.Namespace) -> int:
         ) as relay,
     ):
         exposed = {url: name for name, urls in relay.exposed.items() for url in urls}
-        announce(f"listening on {url}{f' for {exposed[url]}' if url in exposed else ''}" for url in relay.urls)
+        announce(
+            f"listening on {url}{f' for {exposed[url]}' if url in exposed else ''}" for url in relay.urls
+        )
         await relay.wait()
     return 0
 

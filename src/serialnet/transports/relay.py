@@ -18,7 +18,7 @@ import anyio
 from typing_extensions import override
 
 from ..core.endpoint import Endpoint
-from ..core.errors import EndpointError, OpenError, PortBusyError
+from ..core.errors import OpenError, PortBusyError
 from ..core.options import option
 from ..core.registry import TransportFactory
 from ..core.transport import Listener, Transport, TransportAttribute
@@ -51,6 +51,15 @@ class RelayOptions:
 
     name: str = option("", "the board's name at the relay; over TCP it may stand in the path")
     token: str = option("", f"what shows that one may use the name; default: ${TOKEN_VARIABLE}")
+
+    def __post_init__(self) -> None:
+        if not is_name(self.name):
+            raise ValueError(
+                "expected relay://HOST:PORT/NAME, with a name of letters, digits, '.', '_' and '-', "
+                "64 at most"
+            )
+        if not _token(self):
+            raise ValueError(f"expected a token: ?token=TOKEN, or the variable {TOKEN_VARIABLE}")
 
 
 class RelayTransport(PrefixedTransport):
@@ -220,14 +229,14 @@ class _Factory:
         self, endpoint: Endpoint, options: RelayOptions, over: Transport | None
     ) -> RelayTransport:
         assert over is not None
-        endpoint = _check(endpoint, options)
+        endpoint = _without_layers_above(endpoint)
         waiting = _Waiting(over, Role.CONNECT, endpoint, options)
         await waiting.introduce()
         return await waiting.partner()
 
     async def listen(self, endpoint: Endpoint, options: RelayOptions, over: Listener | None) -> RelayListener:
         assert over is not None
-        endpoint = _check(endpoint, options)
+        endpoint = _without_layers_above(endpoint)
         listener = RelayListener(over, endpoint, options)
         try:
             await listener.register()
@@ -245,14 +254,5 @@ def _token(options: RelayOptions) -> str:
     return options.token or os.environ.get(TOKEN_VARIABLE, "")
 
 
-def _check(endpoint: Endpoint, options: RelayOptions) -> Endpoint:
-    """Check what we need, and leave out the layers above us."""
-    endpoint = replace(endpoint, schemes=endpoint.schemes[endpoint.schemes.index("relay") :])
-    if not is_name(options.name):
-        raise EndpointError(
-            f"'{endpoint}': expected relay://HOST:PORT/NAME, with a name of letters, digits, '.', '_' "
-            "and '-', 64 at most"
-        )
-    if not _token(options):
-        raise EndpointError(f"'{endpoint}': expected a token: ?token=TOKEN, or the variable {TOKEN_VARIABLE}")
-    return endpoint
+def _without_layers_above(endpoint: Endpoint) -> Endpoint:
+    return replace(endpoint, schemes=endpoint.schemes[endpoint.schemes.index("relay") :])
