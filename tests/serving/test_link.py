@@ -16,6 +16,7 @@ from serialnet import (
     Access,
     ClientRefused,
     ClientWaiting,
+    Early,
     EndpointError,
     Link,
     LinkEvent,
@@ -30,6 +31,7 @@ from serialnet.bridge import bridge
 from serialnet.core.options import NoOptions
 
 from ..fake_ends import FakePort, cancelled_everywhere, descriptors
+from ..interop.tools import until
 
 E = TypeVar("E", bound=LinkEvent)
 
@@ -138,7 +140,7 @@ async def test_two_meet_whoever_comes_first(first: int) -> None:
             assert await late.receive() == b"early"
             await is_through(early, late)
             await early.aclose()
-            await late.aclose()
+            await is_refused(late)
             assert (await it.tells(SessionEnded)).end.by == "ab"[first]
             assert it.link.stats.sessions == number + 1
 
@@ -159,6 +161,63 @@ async def test_a_third_is_refused_at_once(caplog: pytest.LogCaptureFixture) -> N
         await a.aclose()
         await b.aclose()
     assert "use the link" in caplog.text
+
+
+BOOT_LOG = b"rst:0x1\r\n" * 20_000 + b"entry 0x400\r\n"
+
+
+@pytest.mark.parametrize(
+    ("early", "sent", "kept"),
+    [
+        (Early.LAST_LINE, BOOT_LOG, b"entry 0x400\r\n"),
+        (Early.LAST_LINE, BOOT_LOG + b"login: ", b"login: "),
+        (Early.LAST_LINE, b"x" * 100_000 + b"yz", b"x" * 65_534 + b"yz"),
+        (Early.KEEP, BOOT_LOG, BOOT_LOG),
+        (Early.DROP, b"boot log\r\nlogin: ", b""),
+    ],
+)
+async def test_what_is_said_early(early: Early, sent: bytes, kept: bytes) -> None:
+    async with linking(early=early) as it, anyio.create_task_group() as tasks:
+        board = await it.client()
+        await it.tells(ClientWaiting)
+        waiting = it.link._waiting
+        assert waiting is not None
+        tasks.start_soon(board.send, sent)
+        if early is Early.LAST_LINE:
+            await until(lambda: waiting._early == kept)
+        elif early is Early.DROP:
+            await until(lambda: waiting.dropped == len(sent))
+        client = await it.client(1)
+        received = b""
+        while len(received) < len(kept):
+            received += await client.receive()
+        assert received == kept
+        await is_through(board, client)
+        await board.aclose()
+        await is_refused(client)
+
+
+@pytest.mark.parametrize("leaver", [0, 1])
+async def test_who_is_left_waits_for_the_next(leaver: int) -> None:
+    async with linking(keep_waiting=True) as it:
+        stays = await it.client(1 - leaver)
+        await it.tells(ClientWaiting)
+        for _ in range(3):
+            leaves = await it.client(leaver)
+            await it.tells(SessionStarted)
+            await is_through(stays, leaves)
+            await leaves.aclose()
+            assert (await it.tells(SessionEnded)).end.by == "ab"[leaver]
+            await it.tells(ClientWaiting)
+        await stays.aclose()
+        first = await it.client(0)  # who waits and goes is forgotten, here too
+        await it.tells(ClientWaiting)
+        second = await it.client(1)
+        await it.tells(SessionStarted)
+        await first.aclose()
+        await it.tells(SessionEnded)
+        await it.tells(ClientWaiting)
+        await second.aclose()
 
 
 @pytest.mark.parametrize("end", [0, 1])

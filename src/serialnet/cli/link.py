@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..core.endpoint import Endpoint
+from ..serving import Early
 from ..serving import link as keep_joined
 from ._options import (
     SEQUENCES_HELP,
@@ -61,6 +62,17 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
     parser.add_argument(
         "--no-wait", dest="wait", action="store_false", help="end with status 1 when an end is not there"
     )
+    parser.add_argument(
+        "--early",
+        choices=[policy.value for policy in Early],
+        default=Early.LAST_LINE.value,
+        help="where both ends listen: what is kept of what a client sends while it waits; default: last-line",
+    )
+    parser.add_argument(
+        "--keep-waiting",
+        action="store_true",
+        help="where both ends listen: when one client leaves, the other stays and waits for the next",
+    )
     parser.set_defaults(run=run)
 
 
@@ -79,6 +91,8 @@ async def run(options: argparse.Namespace) -> int:
             wait=options.wait,
             once=once,
             auto_reset=options.auto_reset,
+            early=Early(options.early),
+            keep_waiting=options.keep_waiting,
         ) as link,
     ):
         announce(

@@ -2,7 +2,7 @@
 
 from .access import Access
 from .link import ClientWaiting, Link, LinkEvent, LinkStats, SessionEnded, SessionStarted, link
-from .policies import Gap, GapPolicy, Reconnect
+from .policies import Early, Gap, GapPolicy, Reconnect
 from .relay import (
     BoardLost,
     BoardRegistered,
@@ -25,6 +25,7 @@ __all__ = [
     "ClientParted",
     "ClientRefused",
     "ClientWaiting",
+    "Early",
     "Gap",
     "GapPolicy",
     "Link",

@@ -13,20 +13,21 @@ from anyio.abc import TaskGroup
 from typing_extensions import override
 
 from ..bridge import Bridge, BridgeEnd, Hook
-from ..bridge.bridge import Side
+from ..bridge.bridge import STREAM_ERRORS, Side
 from ..bridge.hook import HookFactory
 from ..core.endpoint import Endpoint
 from ..core.errors import BridgeError, EndpointError, PortBusyError
 from ..core.opening import asks, check, connect, listen
 from ..core.transport import AskingTransport, Listener, Transport
 from ..hooks import AutoReset
+from ..transports._prefixed import PrefixedTransport
 from ._reception import ClientRefused, Reception, Stats, one_error_alone
 from ._session import Seat, Session
 from .access import LOOPBACK_ONLY, Access
 from .dialling import Dialled
 from .kept import Kept
 from .lease import Lease
-from .policies import HOLD, RECONNECT, Gap, Reconnect
+from .policies import HOLD, RECONNECT, Early, Gap, Reconnect
 
 __all__ = ["ClientWaiting", "Link", "LinkEvent", "LinkStats", "SessionEnded", "SessionStarted", "link"]
 
@@ -36,6 +37,8 @@ MOST_SESSIONS = 1024
 # Two dialled ends are not joined again at once after a session of fewer seconds.
 SHORT = 5.0
 FOREVER = float("inf")
+# What is kept of what a client sends while it waits for another.
+MOST_EARLY = 65536
 
 
 @dataclass(slots=True)
@@ -80,12 +83,54 @@ class _End(NamedTuple):
     name: str
 
 
-class _Waiting(NamedTuple):
+class _Waiting:
     """A client that waits for one at the other end."""
 
-    side: Side
-    end: _End
-    done: anyio.Event
+    def __init__(self, side: Side, end: _End) -> None:
+        self.side = side
+        self.end = end
+        self.done = anyio.Event()
+        self.waits_again = False
+        self.dropped = 0
+        self._early = bytearray()
+        self._reading = anyio.CancelScope()
+        self._stopped = anyio.Event()
+
+    async def read(self, policy: Early) -> bool:
+        """Read what comes early, until the client is wanted; return whether it is still there."""
+        try:
+            with self._reading:
+                # What asks for line changes is left alone: a request is for the partner to carry out.
+                while not isinstance(self.end.transport, AskingTransport):
+                    if policy is Early.KEEP and len(self._early) >= MOST_EARLY:
+                        break
+                    self._early += await self.end.transport.receive()
+                    self._trim(policy)
+                await anyio.sleep_forever()
+        except (anyio.EndOfStream, *STREAM_ERRORS):
+            return False
+        finally:
+            self._stopped.set()
+        return True
+
+    def _trim(self, policy: Early) -> None:
+        before = len(self._early)
+        if policy is Early.DROP:
+            self._early.clear()
+        elif policy is Early.LAST_LINE:
+            del self._early[: self._early.rfind(b"\n", 0, -1) + 1]
+            del self._early[:-MOST_EARLY]
+        self.dropped += before - len(self._early)
+
+    async def take(self) -> _End:
+        """Stop reading; the client, which begins with what was kept."""
+        self._reading.cancel()
+        await self._stopped.wait()
+        if self.dropped:
+            logger.info("dropped %d bytes that %s had sent early", self.dropped, self.end.name)
+        if not self._early:
+            return self.end
+        return _End(PrefixedTransport(self.end.transport, bytes(self._early)), self.end.name)
 
 
 class Link(Reception[LinkEvent]):
@@ -101,6 +146,8 @@ class Link(Reception[LinkEvent]):
         access: Access,
         once: bool,
         auto_reset: bool,
+        early: Early,
+        keep_waiting: bool,
     ) -> None:
         self._totals = LinkStats()
         super().__init__(list(listeners.values()), access, self._totals, logger)
@@ -110,6 +157,8 @@ class Link(Reception[LinkEvent]):
         self._hooks = hooks
         self._once = once
         self._auto_reset = auto_reset
+        self._early = early
+        self._keep_waiting = keep_waiting
         self._sessions: set[Session] = set()
         self._dialling = 0
         self._waiting: _Waiting | None = None
@@ -230,26 +279,47 @@ class Link(Reception[LinkEvent]):
             waiting.done.set()
             waiting = None
         if waiting is None:
-            await self._wait_for_partner(_Waiting(side, client, anyio.Event()))
+            await self._wait_for_partner(side, client)
         elif waiting.side == side:
             self._refuse(client.name, f"{waiting.end.name} waits there already")
         else:
             self._waiting = None
+            stays: Side | None = None
             try:
-                await self._join({side: client, waiting.side: waiting.end})
+                stays = await self._join_clients({side: client, waiting.side: await waiting.take()})
             finally:
+                waiting.waits_again = stays == waiting.side
                 waiting.done.set()
+            if stays == side:
+                await self._wait_for_partner(side, client)
 
-    async def _wait_for_partner(self, waiting: _Waiting) -> None:
-        """Keep a client until its session is over; what it sends before waits in its transport."""
-        self._waiting = waiting
-        logger.info("%s waits for a partner", waiting.end.name)
-        self._tell(ClientWaiting(waiting.end.name))
-        await waiting.done.wait()
+    async def _join_clients(self, ends: Mapping[Side, _End]) -> Side | None:
+        """Join two clients; return which of them stays when the other has left, if it is to wait again."""
+        leased = {
+            side: _End(Lease(end.transport), end.name)
+            for side, end in ends.items()
+            if self._keep_waiting and not isinstance(end.transport, AskingTransport)
+        }
+        over = await self._join({**ends, **leased})
+        return next((side for side in leased if over is not None and over.by != side), None)
+
+    async def _wait_for_partner(self, side: Side, client: _End) -> None:
+        """Keep a client until its last session is over."""
+        again = True
+        while again:
+            waiting = self._waiting = _Waiting(side, client)
+            logger.info("%s waits for a partner", client.name)
+            self._tell(ClientWaiting(client.name))
+            if not await waiting.read(self._early) and self._waiting is waiting:
+                logger.info("%s has gone without having met anybody", client.name)
+                self._waiting = None
+                return
+            await waiting.done.wait()
+            again = waiting.waits_again
 
     # Sessions
 
-    async def _join(self, ends: Mapping[Side, _End]) -> None:
+    async def _join(self, ends: Mapping[Side, _End]) -> BridgeEnd | None:
         a, b = ends["a"], ends["b"]
         hooks = self._hooks
         if self._auto_reset and any(isinstance(end.transport, AskingTransport) for end in ends.values()):
@@ -260,7 +330,7 @@ class Link(Reception[LinkEvent]):
             for transport in (a.transport, b.transport):
                 await anyio.aclose_forcefully(transport)
             self._fail(error)
-            return
+            return None
         session = self._seat.session = Session(f"{a.name} and {b.name}", bridge)
         self._sessions.add(session)
         self._totals.sessions += 1
@@ -277,6 +347,7 @@ class Link(Reception[LinkEvent]):
         if self._once or not (self._listeners or self._dialled["a"].wait):
             self._end = end
             self._over.set()
+        return end
 
     async def _run(self, bridge: Bridge) -> BridgeEnd:
         if not isinstance(bridge.port, Kept):
@@ -309,6 +380,8 @@ async def link(
     wait: bool = True,
     once: bool = False,
     auto_reset: bool = True,
+    early: Early = Early.LAST_LINE,
+    keep_waiting: bool = False,
 ) -> AsyncIterator[Link]:
     """Keep two endpoints joined: ``async with link("listen:tcp://127.0.0.1:4000", "loop:") as link: ...``.
 
@@ -316,8 +389,8 @@ async def link(
 
     - One end listens: the other is dialled for each client, and as many sessions run beside each other (up
       to 1024) as it allows. Who comes while it is busy is refused.
-    - Both listen: the first who comes waits for one at the other end, and what he sends meanwhile waits
-      with him. Two are joined at a time; a third is refused.
+    - Both listen: the first who comes waits for one at the other end. Two are joined at a time; a third is
+      refused.
     - None listens: both are dialled. A stream is dialled anew whenever a session is over, a port stays open.
 
     A dialled end that is not there is waited for, and a port (what offers a line) that is lost in a session
@@ -334,6 +407,9 @@ async def link(
     :param once: end after one session, and wait for nothing
     :param auto_reset: let reset sequences through that arrive in slow steps
         (:class:`serialnet.hooks.AutoReset`)
+    :param early: where both listen: what becomes of what a client sends while it waits
+    :param keep_waiting: where both listen: when one leaves, the other stays and waits for the next; one that
+        asks for line changes is disconnected all the same
     :raises EndpointError: if a URL cannot be used, or both ends ask for line changes, before anything is
         opened
     :raises OpenError: if an end cannot be opened
@@ -358,7 +434,17 @@ async def link(
         if not (listeners or waits):
             for side, far in dialled.items():
                 opened[side] = await stack.enter_async_context(connect(far.endpoint))
-        made = Link(listeners, dialled, opened, hooks=hooks, access=access, once=once, auto_reset=auto_reset)
+        made = Link(
+            listeners,
+            dialled,
+            opened,
+            hooks=hooks,
+            access=access,
+            once=once,
+            auto_reset=auto_reset,
+            early=early,
+            keep_waiting=keep_waiting,
+        )
         tasks = await stack.enter_async_context(anyio.create_task_group())
         tasks.start_soon(made.run)
         yield made

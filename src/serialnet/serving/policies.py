@@ -7,7 +7,7 @@ from enum import Enum
 
 from ..values.reconnect import Reconnect
 
-__all__ = ["HOLD", "RECONNECT", "Gap", "GapPolicy", "Reconnect"]
+__all__ = ["HOLD", "RECONNECT", "Early", "Gap", "GapPolicy", "Reconnect"]
 
 
 class GapPolicy(Enum):
@@ -43,6 +43,20 @@ class Gap:
     def patience(self) -> float:
         """Seconds for which a session outlives its device."""
         return 0.0 if self.policy is GapPolicy.SIGNAL else self.timeout
+
+
+class Early(Enum):
+    """What becomes of what a client sends while it waits for another to be joined with."""
+
+    LAST_LINE = "last-line"
+    """The last line is kept, such as a prompt: a flasher does not start in an old boot log."""
+
+    KEEP = "keep"
+    """The first 64 KiB are kept, and the rest waits with the client."""
+
+    DROP = "drop"
+    """It is thrown away."""
+
 
 HOLD = Gap()
 RECONNECT = Reconnect()

@@ -9,6 +9,7 @@ import anyio.lowlevel
 from typing_extensions import Buffer, override
 
 from ..core.line import Line
+from ..core.loan import Sink, Source
 from ..core.transport import Transport
 
 __all__ = ["PrefixedTransport"]
@@ -27,6 +28,7 @@ class PrefixedTransport(Transport):
         self.line: Line | None = over.line
         self.can_send_eof: bool = over.can_send_eof
         self.native_send_some: bool = over.native_send_some
+        self._lends = over._lends
 
     @override
     async def receive_into(self, buffer: Buffer) -> int:
@@ -44,6 +46,14 @@ class PrefixedTransport(Transport):
     @override
     async def send_some(self, data: Buffer) -> int:
         return await self._over.send_some(data)
+
+    @override
+    async def _lend_source(self) -> Source | None:
+        return None if self._first else await self._over._lend_source()
+
+    @override
+    async def _lend_sink(self) -> Sink | None:
+        return await self._over._lend_sink()
 
     @override
     async def send_eof(self) -> None:
