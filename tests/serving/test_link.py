@@ -188,6 +188,7 @@ async def test_what_is_said_early(early: Early, sent: bytes, kept: bytes) -> Non
         elif early is Early.DROP:
             await until(lambda: waiting.dropped == len(sent))
         client = await it.client(1)
+        await it.tells(SessionStarted)
         received = b""
         while len(received) < len(kept):
             received += await client.receive()
