@@ -316,20 +316,3 @@ async def test_cancelling_it_anywhere_leaves_nothing_open(
     before = descriptors()
     assert await cancelled_everywhere(run) > 20
     assert descriptors() == before
-
-
-async def test_a_client_that_is_done_sending_does_not_half_close_the_port() -> None:
-    """The next one needs it whole; also where a poller carries the bytes."""
-    with anyio.fail_after(10):
-        async with (
-            serialnet.listen("tcp://127.0.0.1:0") as far,
-            serialnet.serve(far.urls[0], "tcp://127.0.0.1:0") as server,
-            await far.accept() as port,
-        ):
-            for _ in range(2):
-                async with serialnet.connect(server.urls[0]) as client:
-                    await client.send(b"x")
-                    await client.send_eof()
-                    assert await port.receive() == b"x"
-                    with pytest.raises(anyio.EndOfStream):
-                        await client.receive()
