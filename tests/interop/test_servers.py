@@ -18,13 +18,14 @@ from pathlib import Path
 import anyio
 import pytest
 import serial
-from serial.rfc2217 import PortManager
 
 import serialnet
 from serialnet import Inputs, OpenError, Purge
 from serialnet.core.line import Line
 from serialnet.core.transport import Transport
 from serialnet.values.settings import FlowControl, LineSettings, Parity, StopBits
+
+from .port_manager import serve_client
 
 SER2NET = shutil.which("ser2net") or shutil.which("ser2net", path="/usr/sbin")
 needs_ser2net = pytest.mark.skipif(SER2NET is None, reason="ser2net is not installed")
@@ -178,18 +179,6 @@ async def test_ser2net_with_answers_about_lines_not_waited_for(
 # pyserial
 
 
-class Connection:
-    """What PortManager writes its answers to."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._lock = threading.Lock()
-
-    def write(self, data: bytes) -> None:
-        with self._lock:
-            self._socket.sendall(data)
-
-
 @contextmanager
 def port_manager() -> Iterator[tuple[str, serial.Serial]]:
     """pyserial's server for one client, as its manual shows it, on a loop plug."""
@@ -209,30 +198,6 @@ def port_manager() -> Iterator[tuple[str, serial.Serial]]:
         finally:
             server.join(12)
         assert not server.is_alive()
-
-
-def serve_client(port: serial.Serial, sock: socket.socket) -> None:
-    connection = Connection(sock)
-    manager = PortManager(port, connection)  # type: ignore[arg-type]  # it needs a write() only
-    over = threading.Event()
-
-    def from_port() -> None:
-        while not over.is_set():
-            if data := port.read(port.in_waiting or 1):
-                connection.write(b"".join(manager.escape(data)))
-            manager.check_modem_lines()
-
-    reader = threading.Thread(target=from_port)
-    reader.start()
-    sock.settimeout(None)
-    try:
-        while data := sock.recv(1024):
-            port.write(b"".join(manager.filter(data)))
-    except ConnectionResetError:
-        pass
-    finally:
-        over.set()
-        reader.join(10)
 
 
 @pytest.fixture(params=["", "?ign_set_control"])
