@@ -63,9 +63,7 @@ async def check_program(port: Transport) -> None:
 
 
 @pytest.mark.parametrize("hook", [OnConnect, OnFirstData])
-async def test_over_the_network(
-    board: UnoTransport, program: Path, hook: Callable[[str], Hook]
-) -> None:
+async def test_over_the_network(board: UnoTransport, program: Path, hook: Callable[[str], Hook]) -> None:
     await board.line.configure(LineSettings(BAUDRATE))
     async with serve(board, "tcp://127.0.0.1:0", hooks=[hook("dtr-pulse")]) as server:
         (url,) = server.urls
