@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from serialnet import Inputs, LineSettings, Purge, Transport
+from serialnet import Inputs, LineSettings, Outputs, Purge, Transport
 from serialnet.chips import Board
 from serialnet.core.line import Line
 from serialnet.values.settings import FlowControl, StopBits
@@ -59,26 +59,30 @@ async def settle(session: Session) -> None:
                 return
 
 
+async def comes(look: Callable[[], object], expected: object) -> None:
+    """Wait until the board has what it is to have."""
+    await until(lambda: look() == expected, 5)
+
+
 async def all_bytes(session: Session) -> None:
     assert await echo(session, ALL_BYTES) == ALL_BYTES
 
 
 async def settings(session: Session) -> None:
+    board = session.board
     for asked in (
         LineSettings(57600, stopbits=StopBits.TWO),
         LineSettings(9600, flow=FlowControl.XONXOFF),
         LineSettings(115200),
     ):
         assert await session.line.configure(asked) == asked
-        await until(lambda asked=asked: session.board.settings == asked, 2)
+        await comes(lambda: board.settings, asked)
 
 
 async def outputs(session: Session) -> None:
     for dtr, rts in ((True, False), (False, False), (True, True)):
         await session.line.set_outputs(dtr=dtr, rts=rts)
-        await until(
-            lambda dtr=dtr, rts=rts: (session.board.outputs.dtr, session.board.outputs.rts) == (dtr, rts), 2
-        )
+        await comes(lambda: session.board.outputs, Outputs(dtr=dtr, rts=rts))
 
 
 async def break_(session: Session) -> None:
@@ -93,7 +97,7 @@ async def inputs(session: Session) -> None:
         session.board.set_inputs(state)
         session.wake()
         with anyio.move_on_after(4):
-            while await session.line.get_inputs() != state:
+            while await session.line.get_inputs() != state:  # noqa: ASYNC110  # as a program polls
                 await anyio.sleep(0.02)
         assert await session.line.get_inputs() == state
 

@@ -133,8 +133,8 @@ def page() -> str:
         [
             "# Interoperability",
             "",
-            "The tests run serialnet against these programs, in these versions, and fail if one of them does not",
-            "do what is said here.",
+            "The tests run serialnet against these programs, in these versions, and fail if one of them does",
+            "not do what is said here.",
             "",
             "## Other programs at serialnet's server",
             "",

@@ -46,7 +46,7 @@ async def flash(port: str, program: Path, *options: str) -> None:
         *("avrdude", "-c", "arduino", "-p", "m328p", "-P", port, *options, "-U", f"flash:w:{program}:r"),
         timeout=100,
     )
-    size = program.stat().st_size
+    size = (await anyio.Path(program).stat()).st_size
     assert avrdude.status == 0, avrdude
     assert f"{size} bytes of flash verified" in avrdude.errors
 
@@ -75,10 +75,12 @@ async def test_over_the_network(board: UnoTransport, program: Path, hook: Callab
 @pytest.mark.skipif(sys.platform != "linux", reason="uses inotify")
 async def test_at_an_attached_device(board: UnoTransport, program: Path, tmp_path: Path) -> None:
     device = tmp_path / "tty"
-    async with serve(board, "rfc2217://127.0.0.1:0") as server:
-        async with serve(server.urls[0], f"pty://{device}", hooks=[OnConnect("dtr-pulse")]):
-            await flash(str(device), program, "-b", str(BAUDRATE))
-            # The rate is avrdude's, by way of the device.
-            assert board.line.settings == LineSettings(BAUDRATE)
-            assert board.line.resets == 1
+    async with (
+        serve(board, "rfc2217://127.0.0.1:0") as server,
+        serve(server.urls[0], f"pty://{device}", hooks=[OnConnect("dtr-pulse")]),
+    ):
+        await flash(str(device), program, "-b", str(BAUDRATE))
+        # The rate is avrdude's, by way of the device.
+        assert board.line.settings == LineSettings(BAUDRATE)
+        assert board.line.resets == 1
     await check_program(board)

@@ -10,13 +10,15 @@ from pathlib import Path
 import anyio
 import pytest
 
+from serialnet import serve
 from serialnet.chips import Mode
 
 from .checks import ALL_BYTES, Session, failures
+from .fake_micropython import fake_micropython
 from .matrix import CLIENTS, page
 from .servers import find, free_port, when_up
 from .terminal import at_terminal
-from .tools import served, until
+from .tools import python, served
 
 
 def test_the_documentation_shows_the_matrix() -> None:
@@ -81,3 +83,11 @@ async def test_idf_monitor(tmp_path: Path) -> None:
             await terminal.type(b"\x1d")
         assert set(shared.board.boots) == {Mode.APPLICATION}
         assert b"Traceback" not in terminal.screen
+
+
+@pytest.mark.skipif(find_spec("mpremote") is None, reason="mpremote is not installed")
+async def test_mpremote() -> None:
+    with fake_micropython() as device:
+        async with serve(device, "rfc2217://127.0.0.1:0") as server:
+            result = await python("-m", "mpremote", "connect", server.urls[0], "exec", "print(6 * 7)")
+    assert (result.status, result.output) == (0, "42\r\n"), result

@@ -74,8 +74,8 @@ SEQUENCES = {
     # resets; the way there is by both on, for both off would take the question back.
     "usb-jtag-bootloader": "U0,0|W0.1|U1,0|W0.1|U1,1|U0,1|W0.1|U0,0",
     "usb-jtag-reset": "U0,1|W0.2|U0,0|W0.2",
-    # Arduinos: the edge to DTR on, through a capacitor, is the reset. RTS goes along: DTR off alone would hold
-    # an ESP32 in reset, and a far server would hold the edge back (SlowSteps).
+    # Arduinos: the edge to DTR on, through a capacitor, is the reset. RTS goes along: DTR off alone would
+    # hold an ESP32 in reset, and a far server would hold the edge back (SlowSteps).
     "dtr-pulse": "U0,0|W0.1|U1,1|W0.05",
 }
 """Sequences by name, in the mini-language."""
