@@ -99,7 +99,8 @@ async def inputs(session: Session) -> None:
         with anyio.move_on_after(4):
             while await session.line.get_inputs() != state:  # noqa: ASYNC110  # as a program polls
                 await anyio.sleep(0.02)
-        assert await session.line.get_inputs() == state
+        seen = await session.line.get_inputs()
+        assert seen == state, (seen, state)
 
 
 async def purge(session: Session) -> None:
