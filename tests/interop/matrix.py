@@ -44,7 +44,7 @@ class Tool:
 RAW = "raw TCP carries bytes alone; the port's URL and hooks do the rest"
 NO_LINES = "a pseudo-terminal has none; hooks play sequences when it is opened and closed"
 NOT_SEEN = "a pseudo-terminal does not show it to its other end"
-NOT_TRIED = "the program was driven as a filter, which has no command for it"
+NOT_TRIED = "not tried: it was driven as a filter, without its keyboard commands"
 
 SERVERS = {
     "ser2net": Peer("ser2net", "4.3.11", "`telnet(rfc2217),tcp`"),
@@ -87,7 +87,7 @@ CLIENTS = {
         name: Peer(
             name,
             version,
-            "`serialnet attach`",
+            "`serialnet attach`; text, and of the settings the baud rate",
             {Can.OUTPUTS: NO_LINES, Can.INPUTS: NO_LINES, Can.BREAK: NOT_SEEN, Can.PURGE: NOT_SEEN},
         )
         for name, version in (("picocom", "3.1"), ("minicom", "2.8"))
