@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from .measuring import Group, Less, Ratio, Results, Row
+from .report import NOT_REACHED, verdict
 
 __all__ = ["svg"]
 
@@ -15,7 +16,7 @@ LINE, TOP, BOTTOM = 20, 46, 30
 FONT = 'font-family="sans-serif" font-size="11"'
 LEGEND = "bar: median; thin line: middle half of the rounds; upright line: floor; diamond: goal"
 BLACK = 'stroke="#000000"'
-COLOURS = {"goal": "#2a7f4f", "floor": "#7aa65a", "not": "#c0504d", "": "#6b7f99"}
+COLOURS = {"goal": "#2a7f4f", "floor": "#7aa65a", NOT_REACHED: "#c0504d", "": "#6b7f99"}
 
 
 def svg(groups: Sequence[Group], results: Mapping[str, Results]) -> str:
@@ -77,7 +78,7 @@ def _bar(y: float, label: str, row: Row, ratio: Ratio, scale: _Scale) -> Iterato
     yield f'<text x="{TEXT - 8}" y="{middle + 4}" text-anchor="end">{escape(_short(label))}</text>'
     yield (
         f'<rect x="{min(one, end):.1f}" y="{y + 3}" width="{abs(end - one):.1f}" height="{LINE - 6}" '
-        f'fill="{COLOURS[_reached(row, ratio)]}"/>'
+        f'fill="{COLOURS[verdict(row, ratio)]}"/>'
         f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{middle}" y2="{middle}" stroke="#000000"/>'
     )
     if row.floor is not None:
@@ -86,14 +87,6 @@ def _bar(y: float, label: str, row: Row, ratio: Ratio, scale: _Scale) -> Iterato
     if row.goal is not None:
         x = scale(_better(row, row.goal))
         yield f'<path d="M{x:.1f} {middle - 5} l5 5 l-5 5 l-5 -5 z" fill="none" stroke="#000000"/>'
-
-
-def _reached(row: Row, ratio: Ratio) -> str:
-    if row.goal is not None and row.reaches(ratio.value, row.goal):
-        return "goal"
-    if row.floor is not None:
-        return "floor" if row.reaches(ratio.value, row.floor) else "not"
-    return ""
 
 
 def _short(label: str) -> str:

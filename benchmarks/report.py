@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from .machine import machine, versions
 from .measuring import Group, Ratio, Results, Row
 
-__all__ = ["figure", "markdown", "verdict"]
+__all__ = ["NOT_REACHED", "figure", "markdown", "verdict"]
+
+NOT_REACHED = "**not reached**"
 
 
 def markdown(groups: Sequence[Group], results: Mapping[str, Results], rounds: int, plot: str) -> str:
@@ -67,8 +69,8 @@ def verdict(row: Row, ratio: Ratio) -> str:
     if row.goal is not None and row.reaches(ratio.value, row.goal):
         return "goal"
     if row.floor is not None:
-        return "floor" if row.reaches(ratio.value, row.floor) else "**not reached**"
-    return "" if row.goal is None else "**not reached**"
+        return "floor" if row.reaches(ratio.value, row.floor) else NOT_REACHED
+    return "" if row.goal is None else NOT_REACHED
 
 
 def _bound(row: Row, bound: float | None) -> str:
