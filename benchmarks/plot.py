@@ -11,7 +11,7 @@ from .report import NOT_REACHED, verdict
 
 __all__ = ["svg"]
 
-WIDTH, TEXT, MARGIN = 980, 520, 30
+WIDTH, TEXT, MARGIN = 1100, 640, 30
 LINE, TOP, BOTTOM = 20, 46, 30
 FONT = 'font-family="sans-serif" font-size="11"'
 LEGEND = "bar: median; thin line: middle half of the rounds; upright line: floor; diamond: goal"
@@ -62,7 +62,8 @@ def _grid(scale: _Scale, height: int) -> Iterator[str]:
     for power in range(math.floor(scale.low), math.ceil(scale.high) + 1):
         for step in (1, 2, 5):
             value = step * 10.0**power
-            if scale.low <= math.log10(value) <= scale.high:
+            crowded = step > 1 and not 0.1 < value < 10
+            if not crowded and scale.low <= math.log10(value) <= scale.high:
                 x, strong = scale(value), value == 1
                 yield (
                     f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 4}" y2="{height - BOTTOM}" '
@@ -90,4 +91,4 @@ def _bar(y: float, label: str, row: Row, ratio: Ratio, scale: _Scale) -> Iterato
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= 92 else label[:91] + "\N{HORIZONTAL ELLIPSIS}"
+    return label if len(label) <= 105 else label[:104] + "\N{HORIZONTAL ELLIPSIS}"

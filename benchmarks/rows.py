@@ -155,7 +155,7 @@ GROUPS = (
             Less("answer, p50", BUSY, IDLE, floor=1.3, goal=1.15),
             Less("answer, p50", HALF_BUSY, IDLE),
             Less("answer, p50", STREAMS_BUSY, STREAMS_IDLE),
-            Less("answer, p50", BUSY, STREAMS_BUSY, guard=0.75),
+            Less("answer, p50", BUSY, STREAMS_BUSY, guard=1.5),
         ),
     ),
     Group(

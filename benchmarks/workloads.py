@@ -143,8 +143,9 @@ def paced(relay: Candidate, scale: Scale) -> Figures:
 def requests(relay: Candidate, scale: Scale) -> Figures:
     """Requests that come when they come, whether or not the last was answered."""
     with awake(scale.load), _joined(relay, scale, "tcp") as joined:
-        joined.ask(f"paced {REQUESTS // 10} {REQUESTS} 1")
-        answer, _ = joined.ask(f"paced {int(2 * REQUESTS * scale.seconds)} {REQUESTS} 1")
+        # The system takes a while until it has found a CPU for each thread.
+        joined.ask(f"paced {REQUESTS} {REQUESTS} 1")
+        answer, _ = joined.ask(f"paced {int(REQUESTS * (1 + scale.seconds))} {REQUESTS} 1")
         return {"answer, p50": answer["p50"], "answer, p99": answer["p99"]}
 
 
