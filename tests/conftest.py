@@ -16,7 +16,7 @@ settings.register_profile("soak", settings.get_profile("default"), max_examples=
 settings.load_profile("soak" if os.environ.get("SERIALNET_SOAK") else "default")
 
 
-# Programs that wait a tenth of a second for a board, and then give up: one worker runs them, one after the other.
+# Programs that soon give a board up: one worker runs them, one after the other.
 IMPATIENT = ("esptool", "flash", "demo", "test_run", "avrdude", "doctor")
 
 

@@ -127,7 +127,9 @@ def test_errors_turn_it_off() -> None:
 
 def test_a_tap_sees_and_changes() -> None:
     sink = To()
-    lane = Lane(From(b"abc", b"x"), sink, lambda n: None, lambda view: view[:0] if view == b"x" else view[1:])
+    lane = Lane(
+        From(b"abc", b"x"), sink, lambda n: None, lambda view: view[:0] if bytes(view) == b"x" else view[1:]
+    )
     lane.readable()
     lane.readable()
     assert (sink.taken, lane.state) == (b"bc", READING)
