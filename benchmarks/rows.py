@@ -1,7 +1,7 @@
 """All that is measured, and what is to be reached: the one table of bounds.
 
-A guard's bound is the floor, loosened by what the ratios of short runs vary by on a busy machine; where a floor is not
-reached yet, it is what was, loosened alike.
+A guard's bound is the floor, loosened by what the ratios of short runs vary by on a busy machine; where a
+floor is not reached yet, it is what was, loosened alike.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ class _Half:
     __slots__ = ("descriptor", "revoke", "splices")
 
     def __init__(self, descriptor: int, *, splices: bool = False) -> None:
-        self.descriptor = descriptor
+        self.descriptor: int = descriptor
         #: whether it is a socket with nothing between it and the bytes
-        self.splices = splices
+        self.splices: bool = splices
         #: gives the half back at once; set by the borrower, called by the owner, in the loop's thread
         self.revoke: Callable[[], object] = _not_borrowed
 
@@ -33,7 +33,7 @@ class Source(_Half, ABC):
         super().__init__(descriptor, splices=splices)
         #: whether what comes next is not for the borrower: it gives the half back when the bytes that it
         #: has are delivered
-        self.pauses = False
+        self.pauses: bool = False
 
     @abstractmethod
     def read(self, buffer: memoryview) -> memoryview:
@@ -61,7 +61,7 @@ class Sink(_Half, ABC):
     def __init__(self, descriptor: int, write: Callable[[memoryview], int], *, splices: bool = False) -> None:
         super().__init__(descriptor, splices=splices)
         #: writes without blocking (it raises ``BlockingIOError``) some of what :meth:`encode` returned
-        self.write = write
+        self.write: Callable[[memoryview], int] = write
         #: says, at once, that nothing will follow, where that can be said; raises ``OSError``
         self.send_eof: Callable[[], None] | None = None
         #: writes some bytes of the owner's between two encoded pieces, in the loop's thread; returns how many

@@ -61,7 +61,7 @@ class Kept(Transport):
     :param transport: what the source opened first
     """
 
-    can_send_eof = False
+    can_send_eof: bool = False
 
     def __init__(self, transport: Transport, source: Source, gap: Gap, reconnect: Reconnect) -> None:
         self.native_send_some: bool = transport.native_send_some
@@ -83,7 +83,7 @@ class Kept(Transport):
         self._closed = False
         self._changed = anyio.Event()
         self._line = KeptLine(self, transport.line) if transport.line else None
-        self.line = self._line
+        self.line: Line | None = self._line
 
     @property
     def lost(self) -> str | None:

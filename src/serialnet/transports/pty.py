@@ -265,7 +265,7 @@ class _Session:
 
     def __init__(self, client: int, news: News) -> None:
         self.client = client
-        self.over = False
+        self.over: bool = False
         self._news = news
 
     def end(self) -> None:

@@ -87,8 +87,8 @@ class Lane:
         *,
         passes_end: bool = False,
     ) -> None:
-        self.source = source
-        self.sink = sink
+        self.source: Source = source
+        self.sink: Sink = sink
         self.state: State = READING
         self.moved: int = 0
         """Bytes that the sink has taken."""

@@ -30,11 +30,11 @@ class Ride:
     __slots__ = ("lane", "lock", "looks", "seen", "wake")
 
     def __init__(self, lane: Lane, lock: threading.Lock, wake: Callable[[], None]) -> None:
-        self.lane = lane
-        self.lock = lock
-        self.wake = wake
-        self.seen = 0
-        self.looks = 0
+        self.lane: Lane = lane
+        self.lock: threading.Lock = lock
+        self.wake: Callable[[], None] = wake
+        self.seen: int = 0
+        self.looks: int = 0
 
 
 class _Entry:

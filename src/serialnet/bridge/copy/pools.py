@@ -40,6 +40,9 @@ class Pipe:
 
     __slots__ = ("reading", "writing")
 
+    reading: int
+    writing: int
+
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         with contextlib.suppress(OSError):  # it has 64 KiB, or 4: that works, too
