@@ -36,7 +36,7 @@ demo: setup
 
 test: $(VENV)/.test
 	@tests/install-peers
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --reruns 2 $(ARGS)
 
 check: $(VENV)/.check $(VENV)/.test
 	$(BIN)/ruff check
