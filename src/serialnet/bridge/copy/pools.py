@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 
 __all__ = ["PIPE_SIZE", "Pipe", "forget_pipes", "give_pipe", "give_scratch", "take_pipe", "take_scratch"]
@@ -44,6 +43,8 @@ class Pipe:
     writing: int
 
     def __init__(self) -> None:
+        import fcntl  # not everywhere, nor is splice
+
         self.reading, self.writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         with contextlib.suppress(OSError):  # it has 64 KiB, or 4: that works, too
             fcntl.fcntl(self.writing, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
