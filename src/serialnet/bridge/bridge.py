@@ -180,7 +180,8 @@ class Bridge:
                 waker.wake()
 
         try:
-            if all([await pump.open(partial(end, side), passes_end=True) for side, pump in pumps.items()]):
+            lent = [await pump.open(partial(end, side), passes_end=True) for side, pump in pumps.items()]
+            if all(lent) and not self._hurried.is_set():
                 await waker.wait()
         finally:
             self._wake = None
@@ -188,8 +189,8 @@ class Bridge:
                 pump.close()
             waker.close()
         self._done = [self._ended(side, None) for side in over if pumps[side].at_end]
-        if len(self._done) == 2:
-            self._finish(self._done[0])
+        if len(self._done) == 2 and self._end is None:
+            self._end = self._done[0]
 
     async def _work(self) -> None:
         """Run the session with all that it may need, each in a task of its own."""

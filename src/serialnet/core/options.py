@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -42,9 +43,12 @@ class NoOptions:
     """The options of a scheme that has none."""
 
 
+_hints = functools.cache(typing.get_type_hints)
+
+
 def describe(options: type) -> list[tuple[str, str, Any, str]]:
     """Name, expected value, default and meaning of each option."""
-    hints = typing.get_type_hints(options)
+    hints = _hints(options)
     return [
         (field.name, _expected(hints[field.name]), field.default, field.metadata.get("doc", ""))
         for field in dataclasses.fields(options)
@@ -58,7 +62,7 @@ def parse_options(options: type[O], given: Mapping[str, object], what: str, know
     :param known: names beyond this dataclass's own to mention when an option is unknown
     :raises EndpointError: for an unknown option or a value that does not fit
     """
-    hints = typing.get_type_hints(options)
+    hints = _hints(options)
     names = [field.name for field in dataclasses.fields(typing.cast(Any, options))]
     values = {}
     for name, value in given.items():

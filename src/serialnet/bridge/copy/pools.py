@@ -8,7 +8,7 @@ import os
 __all__ = ["PIPE_SIZE", "Pipe", "forget_pipes", "give_pipe", "give_scratch", "take_pipe", "take_scratch"]
 
 SCRATCH_SIZE = 256 * 1024
-PIPE_SIZE = 256 * 1024
+PIPE_SIZE = 512 * 1024
 # The kernel grants each user 64 MiB of pipes; beyond that it makes small ones.
 MOST_PIPES = 64
 # How many of each are kept when nobody needs them.
