@@ -43,12 +43,14 @@ class NoOptions:
     """The options of a scheme that has none."""
 
 
-_hints = functools.cache(typing.get_type_hints)
+@functools.cache
+def _hints(options: Any) -> dict[str, Any]:
+    return typing.get_type_hints(options)
 
 
 def describe(options: type) -> list[tuple[str, str, Any, str]]:
     """Name, expected value, default and meaning of each option."""
-    hints = _hints(options)
+    hints = _hints(typing.cast(Any, options))
     return [
         (field.name, _expected(hints[field.name]), field.default, field.metadata.get("doc", ""))
         for field in dataclasses.fields(options)
@@ -62,7 +64,7 @@ def parse_options(options: type[O], given: Mapping[str, object], what: str, know
     :param known: names beyond this dataclass's own to mention when an option is unknown
     :raises EndpointError: for an unknown option or a value that does not fit
     """
-    hints = _hints(options)
+    hints = _hints(typing.cast(Any, options))
     names = [field.name for field in dataclasses.fields(typing.cast(Any, options))]
     values = {}
     for name, value in given.items():
