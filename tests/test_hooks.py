@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from serialnet import Bridge, Configure, Hook, LineError, LineSettings, Outputs, SetOutputs, hooks
 from serialnet.bridge import bridge
 from serialnet.chips import Board, Mode
+from serialnet.wire import patience, slip
+from serialnet.wire.patience import EMPTY_FRAME, SYNC
 from serialnet.wire.resets import SlowSteps, Step, Wait
 
 from .fake_ends import FakeAsker, FakePort
@@ -367,3 +369,42 @@ async def test_sequences_that_cannot_be_played(
     await bridged(asker, port, kind("D1"))
     assert "cannot play D1: not this device" in caplog.text
     assert port.written == b"x"
+
+
+# Flashers, kept waiting
+
+
+async def test_a_flasher_is_kept_waiting_until_the_chip_answers() -> None:
+    asker, port = FakeAsker(), FakePort(line=False)
+    asker.add(slip.encode(SYNC))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Bridge(asker, port, hooks=[hooks.FlashAssist]).run)
+        with anyio.fail_after(10):
+            await asker.until(lambda: asker.received == 2 * EMPTY_FRAME)
+            port.feed(b"\xc0\x01\x08 the answer\xc0")
+            await asker.until(lambda: asker.received.endswith(b"answer\xc0"))
+            answered = bytes(asker.received)
+            with anyio.move_on_after(3 * patience.INTERVAL):
+                await asker.until(lambda: asker.received != answered)
+        assert asker.received == answered
+        assert port.written == slip.encode(SYNC)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_reset_or_a_board_near_by_ends_the_wait() -> None:
+    asker, port = FakeAsker(), FakePort()
+    asker.add(SetOutputs(dtr=True, unchanged=Outputs()), slip.encode(SYNC))  # is answered at once
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Bridge(asker, port, hooks=[hooks.FlashAssist]).run)
+        with anyio.move_on_after(3 * patience.INTERVAL):
+            await asker.until(lambda: asker.received)
+        assert asker.received == b""
+        tasks.cancel_scope.cancel()
+    asker, port = FakeAsker(), FakePort()
+    asker.add(slip.encode(SYNC), SetOutputs(dtr=True, unchanged=Outputs()))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Bridge(asker, port, hooks=[hooks.FlashAssist]).run)
+        with anyio.move_on_after(3 * patience.INTERVAL):
+            await asker.until(lambda: asker.received)
+        assert asker.received == b""
+        tasks.cancel_scope.cancel()

@@ -13,15 +13,16 @@ from collections.abc import Sequence
 import anyio
 
 from . import resets
-from .bridge import Bridge, BridgeEnd, Forward, Hook
+from .bridge import Bridge, BridgeEnd, Direction, Forward, Hook
 from .core.errors import LineError
 from .core.line import Line
 from .core.transport import TransportAttribute
 from .values.requests import InForce, LineRequest, SetOutputs
 from .values.settings import Outputs
+from .wire.patience import Patience
 from .wire.resets import SlowSteps, Step, Wait
 
-__all__ = ["AutoReset", "OnConnect", "OnDisconnect", "OnFirstData"]
+__all__ = ["AutoReset", "FlashAssist", "OnConnect", "OnDisconnect", "OnFirstData"]
 
 logger: logging.Logger = logging.getLogger("serialnet.hooks")
 
@@ -83,6 +84,48 @@ class AutoReset(Hook):
                 with anyio.move_on_after(resets.LAST_STEP_TIMEOUT, shield=True):
                     await forward(SetOutputs(dtr=steps.asked.dtr, rts=steps.asked.rts))
             raise
+
+
+class FlashAssist(Hook):
+    """Lets esptool, and tools of its kind, flash over any distance: at the end of a link that is near the tool.
+
+    :class:`serialnet.wire.patience.Patience` says how. Give a bridge the class itself.
+    """
+
+    def __init__(self) -> None:
+        self._patience = Patience()
+        self._bridge: Bridge | None = None
+
+    async def opened(self, bridge: Bridge) -> None:
+        """Learn which end is the chip's."""
+        self._bridge = bridge
+
+    async def request(self, request: LineRequest, forward: Forward) -> InForce:
+        """See how long the far end takes, and forget all when DTR or RTS may reset the chip."""
+        begin = anyio.current_time()
+        in_force = await forward(request)
+        if self._bridge is not None and self._bridge.line is not None:
+            self._patience.measured(anyio.current_time() - begin)
+        if isinstance(request, SetOutputs):
+            self._patience.forget()
+        self.deadline = self._patience.deadline
+        return in_force
+
+    def data(self, direction: Direction, view: memoryview) -> None:
+        """Look at the bytes."""
+        if self._bridge is None:
+            return
+        if direction is self._bridge.to_port:
+            self._patience.sent(view, anyio.current_time())
+        else:
+            self._patience.received(view)
+        self.deadline = self._patience.deadline
+
+    async def timeout(self, forward: Forward) -> None:
+        """Keep the tool waiting."""
+        if self._bridge is not None and (data := self._patience.expire(anyio.current_time())):
+            self._bridge.inject(data)
+        self.deadline = self._patience.deadline
 
 
 class _Play(Hook):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 import pytest
 from typing_extensions import override
 
@@ -329,3 +330,80 @@ async def test_events_reach_hooks_without_an_asker() -> None:
         await port.until(lambda: hears.events)
         client.end()
     assert hears.events == [InputsChanged(Inputs(), Inputs())]
+
+
+class Adds(Hook):
+    """Sends the client bytes of its own."""
+
+    def __init__(self) -> None:
+        self.seen = b""
+
+    @override
+    async def opened(self, bridge: Bridge) -> None:
+        self.bridge = bridge
+
+    @override
+    def data(self, direction: Direction, view: memoryview) -> None:
+        if direction is not self.bridge.to_port:
+            self.seen += view
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+async def test_a_hook_sends_the_client_bytes_of_its_own(swapped: bool) -> None:
+    asker, port, hook = FakeAsker(), FakePort(), Adds()
+    bridge = Bridge(port, asker, hooks=[hook]) if swapped else Bridge(asker, port, hooks=[hook])
+    assert bridge.to_port is (Direction.B_TO_A if swapped else Direction.A_TO_B)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge.run)
+        with anyio.fail_after(5):
+            await anyio.wait_all_tasks_blocked()
+            bridge.inject(b"one")  # while the port has nothing to say
+            await asker.until(lambda: asker.received == b"one")
+            port.feed(b"two")
+            await asker.until(lambda: asker.received == b"onetwo")
+            asker.end()
+    assert hook.seen == b"two"
+
+
+async def test_they_stand_where_the_hook_sent_them_among_the_ports_own() -> None:
+    asker, port, hook = FakeAsker(), FakePort(), Adds()
+    asker.room = 1
+    bridge = Bridge(asker, port, hooks=[hook])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge.run)
+        with anyio.fail_after(5):
+            await anyio.wait_all_tasks_blocked()
+            port.feed(b"abc")
+            await port.until(lambda: hook.seen)
+            bridge.inject(b"123")  # behind what is stuck
+            port.feed(b"def")
+            asker.room = 4
+            asker.news.tell()
+            await asker.until(lambda: asker.received == b"abc12")
+            assert hook.seen == b"abc"  # what comes next is seen when these are out
+            bridge.inject(b"456")
+            asker.room = 100
+            asker.news.tell()
+            await asker.until(lambda: asker.received == b"abc123456def")
+            asker.end()
+
+
+async def test_bytes_that_arrive_at_the_same_moment_come_after_them_and_none_is_lost() -> None:
+    asker, port, hook = FakeAsker(), FakePort(), Adds()
+    bridge = Bridge(asker, port, hooks=[hook])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bridge.run)
+        with anyio.fail_after(10):
+            for steps in range(30):
+                await anyio.wait_all_tasks_blocked()
+                port.feed(b"<%d>" % steps)
+                for _ in range(steps % 6):
+                    await anyio.lowlevel.checkpoint()
+                place = len(hook.seen)
+                bridge.inject(b"!")
+                await anyio.wait_all_tasks_blocked()
+                assert asker.received.count(b"!") == 1
+                assert asker.received.index(b"!") == place
+                asker.received.remove(ord("!"))
+            asker.end()
+    assert asker.received == hook.seen == b"".join(b"<%d>" % steps for steps in range(30))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from serialnet.chips import Flash
 from serialnet.chips.loader import Action, Loader, Restart, SetBaudrate
 from serialnet.chips.models import MODELS
-from serialnet.chips.slip import Decoder, encode
+from serialnet.wire.slip import Decoder, encode
 
 OK, INVALID, FAILED, CHECKSUM, DEFLATE = 0, 5, 6, 7, 11
 

@@ -128,6 +128,11 @@ class Bridge:
         return self.port.line
 
     @property
+    def to_port(self) -> Direction:
+        """The direction towards :attr:`port`."""
+        return Direction.A_TO_B if self._port == "b" else Direction.B_TO_A
+
+    @property
     def lingering(self) -> bool:
         """Whether the session is about to end: one end is done, and what it sent may still be on its way."""
         over = self._end is not None or self._lingering or self._to_port.at_end or self._to_user.at_end
@@ -142,6 +147,14 @@ class Bridge:
     def stop(self, reason: str) -> None:
         """End the session, as a hook may want to."""
         self._finish(BridgeEnd("hook", reason, None, self.stats))
+
+    def inject(self, data: bytes) -> None:
+        """Send a few bytes of a hook's own to the client.
+
+        They stand behind what the hooks' taps have seen from the port, and before what they have not; no tap
+        sees them. Not to be called by a tap.
+        """
+        self._to_user.inject(data)
 
     async def run(self) -> BridgeEnd:
         """Carry the session to its end, and close both ends; raises only when cancelled."""
@@ -340,6 +353,7 @@ class Bridge:
                     changed = data(direction, view)
                     if changed is not None:
                         view = memoryview(changed)
+                self._deadline_moved.set()
             except Exception as error:
                 logger.exception("a hook failed on the data, and ends the session")
                 self._finish(BridgeEnd("hook", "a hook failed", error, self.stats))

@@ -34,7 +34,8 @@ class Hook:
     """
 
     deadline: float | None = None
-    """When :meth:`timeout` is to be called (:func:`anyio.current_time`); looked at after each request."""
+    """When :meth:`timeout` is to be called (:func:`anyio.current_time`); looked at after each request,
+    and after each call of :meth:`data`."""
 
     async def opened(self, bridge: Bridge) -> None:
         """Act at the start, before any byte or request of the asker's passes."""

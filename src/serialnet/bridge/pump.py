@@ -61,6 +61,8 @@ class Pump:
         self._buffer: memoryview | None = None
         self._pending = memoryview(b"")
         self._sending = anyio.CancelScope()
+        self._receiving = anyio.CancelScope()
+        self._injected = b""
         self._moved = 0
         self._at_end = False
 
@@ -89,8 +91,16 @@ class Pump:
         except anyio.EndOfStream:
             self._at_end = True
 
+    def inject(self, data: bytes) -> None:
+        """Send this after what was received so far, and before what comes next; not to be called by a tap."""
+        self._injected += data
+        self._receiving.cancel()  # which loses nothing
+        if self._passage is not None:
+            self._passage.stop()
+
     def discard(self) -> None:
         """Throw away the bytes that wait for the sink."""
+        self._injected = b""
         if self._passage is not None:
             self._passage.discard()
         self._pending = self._pending[:0]
@@ -134,7 +144,7 @@ class Pump:
         try:
             if await self.open(waker.wake):
                 self._buffer = None
-                while not self._passage_is_over:
+                while not (self._passage_is_over or self._injected):
                     await waker.wait()
         finally:
             self.close()
@@ -149,7 +159,15 @@ class Pump:
     async def _turn(self) -> None:
         """Receive once, and send it."""
         buffer = self._room()
-        await self._send(buffer[: await self._source.receive_into(buffer)])
+        n = 0
+        with anyio.CancelScope() as self._receiving:
+            if not self._injected:
+                n = await self._source.receive_into(buffer)
+        while self._injected:  # before the tap sees more
+            self._pending, self._injected = memoryview(self._injected), b""
+            await self._deliver()
+        if n:
+            await self._send(buffer[:n])
 
     def _room(self) -> memoryview:
         if self._buffer is None:

@@ -12,7 +12,7 @@ from enum import Enum, IntEnum
 from struct import Struct
 from typing import TypeAlias
 
-from . import slip
+from ..wire import slip
 from .flash import SECTOR, Flash
 from .models import Model
 from .registers import Registers

@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 import anyio
 
 from ..bridge import Hook
+from ..bridge.hook import HookFactory
+from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError
-from ..hooks import OnConnect, OnDisconnect, OnFirstData
+from ..hooks import FlashAssist, OnConnect, OnDisconnect, OnFirstData
 from ..resets import SEQUENCES
 from ..serving import Access, Gap, GapPolicy
 from ..serving.policies import HOLD
@@ -21,9 +23,11 @@ __all__ = [
     "SEQUENCES_HELP",
     "access_from",
     "add_access_options",
+    "add_assist_option",
     "add_gap_options",
     "add_hook_options",
     "announce",
+    "assist_from",
     "gap_from",
     "hooks_from",
     "until_interrupted",
@@ -69,6 +73,30 @@ def hooks_from(options: argparse.Namespace) -> list[Hook]:
     except ValueError as error:
         raise EndpointError(str(error)) from None
     return hooks
+
+
+def add_assist_option(parser: argparse.ArgumentParser) -> None:
+    """Add whether flashers are kept waiting for a board far away; :func:`assist_from` makes the hook."""
+    parser.add_argument(
+        "--assist",
+        choices=("auto", "esptool", "off"),
+        default="auto",
+        help="keep esptool waiting while a board's answer is on its way; auto: where it opens a device or "
+        "RFC 2217 here, and the port is reached by a network",
+    )
+
+
+# What is on this machine, or as good as that.
+NEAR = frozenset({"serial", "usb", "pyserial", "pty", "loop", "sim"})
+
+
+def assist_from(options: argparse.Namespace, port: Endpoint, *, for_tools: bool) -> list[HookFactory]:
+    """Make the hook that was asked for, or is due.
+
+    :param for_tools: whether it is tools for serial ports that come here
+    """
+    is_due = for_tools and port.schemes[-1] not in NEAR
+    return [FlashAssist] if options.assist == "esptool" or (options.assist == "auto" and is_due) else []
 
 
 def add_access_options(parser: argparse.ArgumentParser) -> None:

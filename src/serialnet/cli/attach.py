@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.endpoint import Endpoint
 from ..serving import Gap, serve
-from ._options import SEQUENCES_HELP, add_hook_options, announce, hooks_from, until_interrupted
+from ._options import (
+    SEQUENCES_HELP,
+    add_assist_option,
+    add_hook_options,
+    announce,
+    assist_from,
+    hooks_from,
+    until_interrupted,
+)
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -52,13 +60,14 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
     parser.add_argument("--mode", metavar="MODE", help="permissions of the device, as 660")
     parser.add_argument("--group", metavar="GROUP", help="the group that the device belongs to")
     add_hook_options(parser, auto_reset=False)
+    add_assist_option(parser)
     parser.set_defaults(run=run)
 
 
 async def run(options: argparse.Namespace) -> int:
     """Keep the device until interrupted, whatever becomes of the port."""
     port, device = Endpoint.parse(options.url), _device(options)
-    hooks = hooks_from(options)
+    hooks = [*hooks_from(options), *assist_from(options, port, for_tools=True)]
     async with (
         until_interrupted(),
         serve(port, device, hooks=hooks, gap=FOR_EVER, auto_reset=False) as server,

@@ -7,15 +7,18 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..core.endpoint import Endpoint
+from ..core.opening import asks
 from ..serving import Early
 from ..serving import link as keep_joined
 from ._options import (
     SEQUENCES_HELP,
     access_from,
     add_access_options,
+    add_assist_option,
     add_gap_options,
     add_hook_options,
     announce,
+    assist_from,
     gap_from,
     hooks_from,
     until_interrupted,
@@ -38,6 +41,8 @@ examples:
       the device is open only while a client is there
   serialnet link listen:tcp://0.0.0.0:4001 listen:tcp://0.0.0.0:4002 --allow 192.168.0.0/16
       a relay, where two meet who cannot listen themselves
+  serialnet link listen:rfc2217://127.0.0.1:4000 ssh://pi/dev/ttyUSB0
+      for programs of this machine that know nothing of ssh; esptool flashes at any distance
   serialnet link tcp://relay:4001 /dev/ttyUSB0
       bring a device to it
 """
@@ -57,6 +62,7 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
     parser.add_argument("b", metavar="B", help="the other")
     parser.add_argument("--once", action="store_true", help="end after one session")
     add_hook_options(parser)
+    add_assist_option(parser)
     add_access_options(parser)
     add_gap_options(parser)
     parser.add_argument(
@@ -81,11 +87,14 @@ async def run(options: argparse.Namespace) -> int:
     ends = {"a": Endpoint.parse(options.a), "b": Endpoint.parse(options.b)}
     # Standard input and output have one client: the link ends with it.
     once = options.once or any(end.listens and end.schemes[-1] == "stdio" for end in ends.values())
+    listening = [end for end in ends.values() if end.listens]
+    port = next((end for end in ends.values() if not end.listens), ends["b"])
+    is_for_tools = len(listening) == 1 and asks(listening[0], "listen")
     async with (
         until_interrupted(),
         keep_joined(
             *ends.values(),
-            hooks=hooks_from(options),
+            hooks=[*hooks_from(options), *assist_from(options, port, for_tools=is_for_tools)],
             access=access_from(options),
             gap=gap_from(options),
             wait=options.wait,

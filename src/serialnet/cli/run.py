@@ -38,7 +38,7 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
     parser = commands.add_parser(
         "run",
         parents=[common],
-        usage="serialnet run [-h] [-v] [--port URL] [--] PROGRAM ...",
+        usage="serialnet run [-h] [-v] [--port URL] [--assist {auto,off}] [--] PROGRAM ...",
         help="run a program that is built on pyserial with serialnet's URLs",
         description="Run a Python program that is built on pyserial: all URLs of serialnet work in it and in "
         "the programs that it starts, and rfc2217:// is faster. Its exit status is the program's.",
@@ -46,6 +46,12 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", metavar="URL", help="the port that the program shall use")
+    parser.add_argument(
+        "--assist",
+        choices=("auto", "off"),
+        default="auto",
+        help="keep esptool waiting while the answer of a board far away is on its way",
+    )
     parser.add_argument("program", metavar="PROGRAM", help="the program; its arguments follow")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
@@ -59,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
         port = pyserial_url(options.port)
         arguments = [argument.replace("{port}", port) for argument in arguments]
     variables = environment(options.port)
+    if options.assist == "off":
+        variables["SERIALNET_ASSIST"] = "off"
     # Beside our own Python, too, where scripts are that no PATH names: pipx, uvx.
     beside = os.path.dirname(sys.executable)
     path = shutil.which(program) or shutil.which(program, path=beside)

@@ -22,6 +22,7 @@ from ..core.line import Line
 from ..core.opening import connect
 from ..core.transport import Transport
 from ..values.settings import Purge
+from ..wire.patience import Patience
 from . import _background
 from ._buffers import CAPACITY, Incoming, Outgoing
 
@@ -45,12 +46,15 @@ class Connection:
 
     :param url: what to connect to
     :param prepare: called with the transport on the event loop before anything is received
+    :param flash_assist: keep a flasher waiting while the answer of a chip far away is under way
     :raises SerialException: if it cannot be opened
     """
 
     transport: Transport
 
-    def __init__(self, url: str, prepare: Callable[[Transport], Awaitable[None]]) -> None:
+    def __init__(
+        self, url: str, prepare: Callable[[Transport], Awaitable[None]], *, flash_assist: bool
+    ) -> None:
         self._background = _background.borrow()
         self._forked = False
         self._news = asyncio.Event()
@@ -58,6 +62,8 @@ class Connection:
         self._closing = asyncio.Event()
         self._asking = 0
         self._sending: anyio.CancelScope | None = None
+        self.patience: Patience | None = Patience() if flash_assist else None
+        self._deadline_moved = asyncio.Event()
         wake = self._background.loop.call_soon_threadsafe
         self.incoming = Incoming(lambda: wake(self._room.set))
         self.outgoing = Outgoing(lambda: wake(self._news.set))
@@ -89,10 +95,13 @@ class Connection:
         async def ask() -> T:
             self._asking += 1
             self._room.set()
+            begin = anyio.current_time()
             try:
                 return await func(*args, **kwargs)
             finally:
                 self._asking -= 1
+                if self.patience and self.line is not None:
+                    self.patience.measured(anyio.current_time() - begin)
 
         future = self._background.portal.start_task_soon(ask)
         try:
@@ -131,6 +140,13 @@ class Connection:
             buffer.after_fork()
             buffer.end("the port was opened by the process that this one was forked from: open it again")
 
+    async def set_outputs(self, **outputs: bool) -> None:
+        """Change the lines, by which the chip may be reset."""
+        assert self.line is not None
+        await self.line.set_outputs(**outputs)
+        if self.patience:
+            self.patience.forget()
+
     async def purge_received(self) -> None:
         """Throw away what was received, and what is on its way."""
         self.incoming.clear()
@@ -167,6 +183,8 @@ class Connection:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._receive)
                     tasks.start_soon(self._send)
+                    if self.patience:
+                        tasks.start_soon(self._assist, self.patience)
                     await self._closing.wait()
                     tasks.cancel_scope.cancel()
         except Exception as error:
@@ -181,6 +199,8 @@ class Connection:
                 room = self.incoming.room(READ_AHEAD if self._asking else CAPACITY)
                 if room > 0:
                     n = await self.transport.receive_into(buffer[:room])
+                    if self.patience:
+                        self.patience.received(buffer[:n])
                     self.incoming.put(buffer[:n])
                 else:
                     await self._room.wait()
@@ -191,10 +211,23 @@ class Connection:
             while True:
                 if data := self.outgoing.first():
                     with anyio.CancelScope() as self._sending:
-                        self.outgoing.sent(await self.transport.send_some(data))
+                        n = await self.transport.send_some(data)
+                        if self.patience:
+                            self.patience.sent(data[:n], anyio.current_time())
+                            self._deadline_moved.set()
+                        self.outgoing.sent(n)
                 else:
                     await self._news.wait()
                     self._news.clear()
+
+    async def _assist(self, patience: Patience) -> None:
+        while True:
+            await self._deadline_moved.wait()
+            self._deadline_moved.clear()
+            while patience.deadline is not None:
+                await anyio.sleep_until(patience.deadline)
+                if patience.deadline is not None and patience.deadline <= anyio.current_time():
+                    self.incoming.put(memoryview(patience.expire(anyio.current_time())))
 
     @contextmanager
     def _until_lost(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import fields, replace
 from enum import Enum
@@ -34,6 +35,11 @@ class Serial(serial.SerialBase):
     :param options: as for :class:`serial.Serial`
     :raises serial.SerialException: if it cannot be opened
     """
+
+    flash_assist: bool = os.environ.get("SERIALNET_ASSIST") != "off"
+    """Whether esptool is kept waiting while the answer of a chip far away is under way; see
+    :class:`serialnet.hooks.FlashAssist`. Looked at when the port is opened; off if the environment says
+    ``SERIALNET_ASSIST=off``."""
 
     name: str | None
     is_open: bool
@@ -97,7 +103,7 @@ class Serial(serial.SerialBase):
             rts=None if self._rtscts else bool(self._rts_state),
             brk=True if self._break_state else None,
         )
-        self._connection = Connection(self.port, prepare)
+        self._connection = Connection(self.port, prepare, flash_assist=self.flash_assist)
         self._asked = settings
         line = self._connection.line
         if line is not None:
@@ -258,7 +264,7 @@ class Serial(serial.SerialBase):
     def _set_outputs(self, **outputs: bool) -> None:
         connection = self._opened
         if connection.line is not None:
-            connection.call(partial(connection.line.set_outputs, **outputs))
+            connection.call(partial(connection.set_outputs, **outputs))
 
     @property
     def cts(self) -> bool:

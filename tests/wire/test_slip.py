@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serialnet.chips.slip import Decoder, encode
+from serialnet.wire.slip import Decoder, encode
 
 special = st.sampled_from([b"\xc0", b"\xdb", b"\xdc", b"\xdd", b"\xdb\xdc", b"\xdb\xdd"])
 payloads = st.lists(st.one_of(special, st.binary(max_size=8)), max_size=12).map(b"".join)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-__all__ = ["Decoder", "encode"]
+__all__ = ["END", "Decoder", "encode"]
 
 END = b"\xc0"
 ESC = b"\xdb"
@@ -33,6 +33,11 @@ class Decoder:
         self._max_frame = max_frame
         self._partial = bytearray()
         self._overlong = False
+
+    @property
+    def in_frame(self) -> bool:
+        """Whether part of a frame has come, and its end has not."""
+        return self._overlong or bool(self._partial)
 
     def receive(self, data: bytes) -> Iterator[bytes]:
         """Take the next bytes of the stream, give the payloads that they complete."""
