@@ -29,12 +29,15 @@ class Distance:
         self._heard = True
 
     async def connect(self, client: anyio.abc.SocketStream) -> None:
-        async with client, await anyio.connect_tcp("127.0.0.1", self._target) as server:
-            async with anyio.create_task_group() as tasks:
-                for source, sink, is_client in ((client, server, True), (server, client, False)):
-                    put, take = anyio.create_memory_object_stream[tuple[float, bytes]](10_000)
-                    tasks.start_soon(self._read, source, put, is_client)
-                    tasks.start_soon(self._write, sink, take)
+        async with (
+            client,
+            await anyio.connect_tcp("127.0.0.1", self._target) as server,
+            anyio.create_task_group() as tasks,
+        ):
+            for source, sink, is_client in ((client, server, True), (server, client, False)):
+                put, take = anyio.create_memory_object_stream[tuple[float, bytes]](10_000)
+                tasks.start_soon(self._read, source, put, is_client)
+                tasks.start_soon(self._write, sink, take)
 
     async def _read(
         self,

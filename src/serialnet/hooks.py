@@ -87,7 +87,7 @@ class AutoReset(Hook):
 
 
 class FlashAssist(Hook):
-    """Lets esptool, and tools of its kind, flash over any distance: at the end of a link that is near the tool.
+    """Lets esptool, and tools of its kind, flash over any distance; it stands at the end that is near the tool.
 
     :class:`serialnet.wire.patience.Patience` says how. Give a bridge the class itself.
     """

@@ -152,9 +152,7 @@ class Way:
             yield url.replace("tcp:", "socket:"), [], {}
 
     @staticmethod
-    async def _esptool(
-        *command: str, directory: Path, variables: Mapping[str, str], far: Distance
-    ) -> Run:
+    async def _esptool(*command: str, directory: Path, variables: Mapping[str, str], far: Distance) -> Run:
         with anyio.fail_after(600 if SOAK else 150):
             process = await anyio.run_process(
                 command,

@@ -6,6 +6,8 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
+from ..bridge import Hook
+from ..bridge.hook import HookFactory
 from ..core.endpoint import Endpoint
 from ..serving import Gap, serve
 from ._options import (
@@ -67,7 +69,7 @@ def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser
 async def run(options: argparse.Namespace) -> int:
     """Keep the device until interrupted, whatever becomes of the port."""
     port, device = Endpoint.parse(options.url), _device(options)
-    hooks = [*hooks_from(options), *assist_from(options, port, for_tools=True)]
+    hooks: list[Hook | HookFactory] = [*hooks_from(options), *assist_from(options, port, for_tools=True)]
     async with (
         until_interrupted(),
         serve(port, device, hooks=hooks, gap=FOR_EVER, auto_reset=False) as server,

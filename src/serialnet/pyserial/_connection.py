@@ -225,8 +225,9 @@ class Connection:
             await self._deadline_moved.wait()
             self._deadline_moved.clear()
             while patience.deadline is not None:
-                await anyio.sleep_until(patience.deadline)
-                if patience.deadline is not None and patience.deadline <= anyio.current_time():
+                if anyio.current_time() < patience.deadline:
+                    await anyio.sleep_until(patience.deadline)
+                else:
                     self.incoming.put(memoryview(patience.expire(anyio.current_time())))
 
     @contextmanager
