@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serialnet import Bridge, Configure, Hook, LineError, LineSettings, Outputs, SetOutputs, hooks
+from serialnet import (
+    Bridge,
+    Configure,
+    Hook,
+    LineError,
+    LineSettings,
+    Outputs,
+    Purge,
+    PurgeRequest,
+    SetOutputs,
+    hooks,
+)
 from serialnet.bridge import bridge
 from serialnet.chips import Board, Mode
 from serialnet.wire import patience, slip
@@ -393,7 +404,7 @@ async def test_a_flasher_is_kept_waiting_until_the_chip_answers() -> None:
 
 async def test_a_reset_or_a_board_near_by_ends_the_wait() -> None:
     asker, port = FakeAsker(), FakePort()
-    asker.add(SetOutputs(dtr=True, unchanged=Outputs()), slip.encode(SYNC))  # is answered at once
+    asker.add(PurgeRequest(Purge.RECEIVED), slip.encode(SYNC))  # is answered at once
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(Bridge(asker, port, hooks=[hooks.FlashAssist]).run)
         with anyio.move_on_after(3 * patience.INTERVAL):

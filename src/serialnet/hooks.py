@@ -17,7 +17,7 @@ from .bridge import Bridge, BridgeEnd, Direction, Forward, Hook
 from .core.errors import LineError
 from .core.line import Line
 from .core.transport import TransportAttribute
-from .values.requests import InForce, LineRequest, SetOutputs
+from .values.requests import InForce, LineRequest, PurgeRequest, SetOutputs
 from .values.settings import Outputs
 from .wire.patience import Patience
 from .wire.resets import SlowSteps, Step, Wait
@@ -87,7 +87,7 @@ class AutoReset(Hook):
 
 
 class FlashAssist(Hook):
-    """Lets esptool, and tools of its kind, flash over any distance; it stands at the end that is near the tool.
+    """Lets esptool, and tools of its kind, flash over any distance; it stands at the end near the tool.
 
     :class:`serialnet.wire.patience.Patience` says how. Give a bridge the class itself.
     """
@@ -104,7 +104,8 @@ class FlashAssist(Hook):
         """See how long the far end takes, and forget all when DTR or RTS may reset the chip."""
         begin = anyio.current_time()
         in_force = await forward(request)
-        if self._bridge is not None and self._bridge.line is not None:
+        # Other requests may be answered on the way, and purges come before each SYNC.
+        if isinstance(request, PurgeRequest) and self._bridge is not None and self._bridge.line is not None:
             self._patience.measured(anyio.current_time() - begin)
         if isinstance(request, SetOutputs):
             self._patience.forget()

@@ -95,13 +95,10 @@ class Connection:
         async def ask() -> T:
             self._asking += 1
             self._room.set()
-            begin = anyio.current_time()
             try:
                 return await func(*args, **kwargs)
             finally:
                 self._asking -= 1
-                if self.patience and self.line is not None:
-                    self.patience.measured(anyio.current_time() - begin)
 
         future = self._background.portal.start_task_soon(ask)
         try:
@@ -151,7 +148,10 @@ class Connection:
         """Throw away what was received, and what is on its way."""
         self.incoming.clear()
         if self.line is not None:
+            begin = anyio.current_time()
             await self.line.purge(Purge.RECEIVED)
+            if self.patience:
+                self.patience.measured(anyio.current_time() - begin)
         else:
             # Nobody tells where that ends. What is here comes at once.
             with anyio.move_on_after(DISCARDING):
