@@ -419,3 +419,16 @@ async def test_a_reset_or_a_board_near_by_ends_the_wait() -> None:
             await asker.until(lambda: asker.received)
         assert asker.received == b""
         tasks.cancel_scope.cancel()
+
+
+async def test_a_purge_with_nothing_to_purge_does_not_go_the_whole_way() -> None:
+    asker, port = FakeAsker(), FakePort()
+    asker.add(PurgeRequest(Purge.UNSENT), PurgeRequest(Purge.RECEIVED | Purge.UNSENT), b"x")
+    asker.add(PurgeRequest(Purge.UNSENT), PurgeRequest(Purge.UNSENT))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Bridge(asker, port, hooks=[hooks.FlashAssist]).run)
+        with anyio.fail_after(5):
+            await asker.until(lambda: len(asker.answers) == 4)
+        assert asker.answers[0] == asker.answers[3] == Purge.UNSENT
+        assert port.story == [Purge.RECEIVED | Purge.UNSENT, b"x", Purge.UNSENT]
+        tasks.cancel_scope.cancel()

@@ -18,7 +18,7 @@ from .core.errors import LineError
 from .core.line import Line
 from .core.transport import TransportAttribute
 from .values.requests import InForce, LineRequest, PurgeRequest, SetOutputs
-from .values.settings import Outputs
+from .values.settings import Outputs, Purge
 from .wire.patience import Patience
 from .wire.resets import SlowSteps, Step, Wait
 
@@ -94,6 +94,7 @@ class FlashAssist(Hook):
 
     def __init__(self) -> None:
         self._patience = Patience()
+        self._sent = False  # anything that a purge could still find unsent
         self._bridge: Bridge | None = None
 
     async def opened(self, bridge: Bridge) -> None:
@@ -102,6 +103,11 @@ class FlashAssist(Hook):
 
     async def request(self, request: LineRequest, forward: Forward) -> InForce:
         """See how long the far end takes, and forget all when DTR or RTS may reset the chip."""
+        if isinstance(request, PurgeRequest) and Purge.UNSENT in request.what:
+            if request.what is Purge.UNSENT and not self._sent:
+                # On a PTY, what a tool sends is thrown away by its next purge while this one is on its way.
+                return request.what
+            self._sent = False
         begin = anyio.current_time()
         in_force = await forward(request)
         # Other requests may be answered on the way, and purges come before each SYNC.
@@ -117,6 +123,7 @@ class FlashAssist(Hook):
         if self._bridge is None:
             return
         if direction is self._bridge.to_port:
+            self._sent = True
             self._patience.sent(view, anyio.current_time())
         else:
             self._patience.received(view)

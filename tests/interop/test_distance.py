@@ -181,7 +181,7 @@ CELLS = (
         (Way("tcp", "run"), 260),
         (Way("tcp", "listener"), 260),
         (Way("tcp", "pty"), 260),
-        (Way("rfc2217", "pty"), 210),
+        (Way("rfc2217", "pty"), 320),
         (Way("tcp", "run"), 600),
     ]
 )
