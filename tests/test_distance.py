@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+import pytest
+
 from serialnet import connect, serve
 from serialnet.distance import Distance, measure
 
@@ -25,6 +30,14 @@ async def test_a_far_line_is_asked() -> None:
             assert await port_.receive() == b"undisturbed"
 
 
-async def test_nobody_answers_without_a_line() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+async def test_the_kernel_knows_how_far_a_tcp_connection_goes() -> None:
     async with serve("loop:", "tcp://127.0.0.1:0") as server, connect(server.urls[0]) as port:
+        found = await measure(port)
+        assert found is not None
+        assert 0 < found.median < 0.1
+
+
+async def test_nobody_knows_without_a_line(tmp_path: Path) -> None:
+    async with serve("loop:", f"unix://{tmp_path}/s") as server, connect(server.urls[0]) as port:
         assert await measure(port) is None

@@ -14,11 +14,11 @@ import anyio
 
 from .._version import __version__
 from ..core.errors import EndpointError
-from . import attach, demo, link, monitor, ports, relay, reset, run, serve
+from . import attach, demo, doctor, link, monitor, ports, relay, reset, run, serve
 
 __all__ = ["main"]
 
-COMMANDS = (serve, attach, link, relay, run, monitor, ports, reset, demo)
+COMMANDS = (serve, attach, link, relay, run, monitor, ports, reset, doctor, demo)
 
 EPILOG = """\
 examples:
@@ -29,6 +29,7 @@ examples:
                                            make that a device here, for any program
   serialnet relay --tokens FILE            let boards behind NAT be reached by name
   serialnet reset :4000 --bootloader       restart the board behind that into its boot loader
+  serialnet doctor rfc2217://lab:4000      find out what is wrong there
   serialnet demo                           flash a simulated board through the network
 
 Each command has its own help: serialnet serve --help

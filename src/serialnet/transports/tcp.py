@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import anyio.abc
 from typing_extensions import override
 
 from ..core.endpoint import Endpoint
@@ -63,6 +64,7 @@ class TCPTransport(SocketTransport):
     @override
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         return {
+            anyio.abc.SocketAttribute.raw_socket: lambda: self._socket,
             TransportAttribute.peer: lambda: self._peer,
             TransportAttribute.url: lambda: f"tcp://{self._peer}",
         }

@@ -131,6 +131,11 @@ class ComPortClient(Session[ClientEvent]):
         return self._outputs
 
     @property
+    def tells_outputs(self) -> bool:
+        """Whether the server has told which outputs are in force; many never do."""
+        return DTR in self._known and RTS in self._known
+
+    @property
     def inputs(self) -> Inputs | None:
         """The modem status lines, as the server told; ``None`` if it has not told yet."""
         return self._inputs
