@@ -12,15 +12,29 @@ import pytest
 
 import serialnet
 import serialnet.chips
+import serialnet.distance
+import serialnet.doctor
 import serialnet.hooks
 import serialnet.resets
+import serialnet.sync
 import serialnet.testing
+import serialnet.testing.boards
 import serialnet.testing.pty
 from serialnet.core.options import describe
 from serialnet.core.registry import BUILT_IN, find_factory
 
 DOCS = Path(__file__).parents[2] / "docs"
-MODULES = [serialnet.hooks, serialnet.resets, serialnet.chips, serialnet.testing, serialnet.testing.pty]
+MODULES = [
+    serialnet.hooks,
+    serialnet.resets,
+    serialnet.chips,
+    serialnet.testing,
+    serialnet.testing.pty,
+    serialnet.testing.boards,
+    serialnet.sync,
+    serialnet.doctor,
+    serialnet.distance,
+]
 
 
 def page(name: str) -> str:
