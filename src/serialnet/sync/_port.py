@@ -70,8 +70,9 @@ class Port(Resource[Transport]):
         """
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be 1 or more, not {max_bytes}")
-        self._held.call(timeout, self._received.fill, max_bytes)
-        return self._received.take(max_bytes)
+        while not (data := self._received.take(max_bytes)):
+            self._held.call(timeout, self._received.receive, max_bytes)
+        return data
 
     def read_until(
         self, separator: bytes = b"\n", timeout: float | None = None, *, max_bytes: int = CAPACITY
@@ -106,7 +107,8 @@ class Port(Resource[Transport]):
     ) -> re.Match[bytes] | re.Match[str]:
         """Receive until a regular expression is found; what follows the match stays for the next call.
 
-        It is searched in what has come by then, 64 KiB at most: ``b"[0-9]+"`` may find half of a number.
+        It is searched in what has come by then: ``b"[0-9]+"`` may find half of a number. Of what does not
+        match, the last 32 KiB at least are kept.
 
         :param pattern: over bytes, or over text, which is taken for UTF-8
         :return: the match

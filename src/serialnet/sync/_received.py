@@ -30,11 +30,6 @@ class Received:
         self._lock = threading.Lock()
         self._buffer = bytearray(CAPACITY)
 
-    async def fill(self, max_bytes: int = CAPACITY) -> None:
-        """Receive one byte at least, unless there are some."""
-        if not self._data:
-            await self.receive(max_bytes)
-
     async def receive(self, max_bytes: int = CAPACITY) -> None:
         """Receive one byte at least."""
         with memoryview(self._buffer) as view:
@@ -43,14 +38,12 @@ class Received:
                 self._data += view[:n]
 
     async def until(self, find: Callable[[bytes], R | None]) -> R:
-        """Receive until something is found; of what holds nothing, the last 64 KiB are kept."""
-        while True:
-            with self._lock:
-                del self._data[:-CAPACITY]
-                data = bytes(self._data)
-            if (found := find(data)) is not None:
-                return found
-            await self.receive()
+        """Receive until something is found; when the buffer is full, its older half is dropped."""
+        while (found := find(bytes(self._data))) is None:
+            if len(self._data) >= CAPACITY:
+                self.take(CAPACITY // 2)
+            await self.receive(CAPACITY - len(self._data))
+        return found
 
     def take(self, n: int) -> bytes:
         """Take up to ``n`` bytes."""

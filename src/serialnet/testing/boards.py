@@ -51,6 +51,7 @@ class SerialBoard(Port):
             try:
                 while True:
                     await self._received.receive()
+                    self._received.clear()
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.BusyResourceError):
                 pass
 
