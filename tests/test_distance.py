@@ -16,6 +16,7 @@ from .delay import distance
 def test_round_trips_are_summed_up() -> None:
     assert Distance.of([0.2]) == Distance(0.2, 0.0)
     assert Distance.of([0.1, 0.5, 0.2]) == Distance(0.2, 0.3)
+    assert Distance.of([0.1, 0.11, 0.12, 0.13, 9.0]).jitter == pytest.approx(0.02)
     assert str(Distance(0.2, 0.03)) == "200.0 ms +- 30.0 ms"
 
 
