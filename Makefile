@@ -34,6 +34,7 @@ setup: $(VENV)/.setup
 demo: setup
 	@$(BIN)/serialnet demo
 
+# Programs that wait a tenth of a second for a board lose to a busy machine now and then: hence another try.
 test: $(VENV)/.test
 	@tests/install-peers
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --reruns 2 $(ARGS)

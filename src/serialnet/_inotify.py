@@ -1,4 +1,4 @@
-"""inotify(7), as far as we need it: which names come and go in directories."""
+"""inotify(7), as far as we need it: what comes and goes in directories, who opens and closes a file."""
 
 from __future__ import annotations
 

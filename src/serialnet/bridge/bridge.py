@@ -193,7 +193,10 @@ class Bridge:
                 waker.wake()
 
         try:
-            lent = [await pump.open(partial(end, side), passes_end=True) for side, pump in pumps.items()]
+            lent = [
+                await pump.open(partial(end, side), passes_end=self._ends[_other(side)].can_send_eof)
+                for side, pump in pumps.items()
+            ]
             if all(lent) and not self._hurried.is_set():
                 await waker.wait()
         finally:

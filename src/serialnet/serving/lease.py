@@ -46,10 +46,7 @@ class Lease(Transport):
 
     @override
     async def _lend_sink(self) -> Sink | None:
-        sink = None if self._closed else await self._port._lend_sink()
-        if sink is not None:
-            sink.send_eof = None  # the port is needed when its client is gone
-        return sink
+        return None if self._closed else await self._port._lend_sink()
 
     @override
     async def aclose(self) -> None:

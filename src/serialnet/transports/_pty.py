@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import logging
 import os
 import select
-import struct
 import sys
 import termios
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
 from typing_extensions import override
 
+from .._inotify import Inotify
 from ..values.settings import LineSettings, Parity, Purge
 from ._termios import INT, Attributes, System, get_attributes, set_attributes
 
@@ -25,7 +23,6 @@ __all__ = ["AskingPty", "Pty"]
 logger: logging.Logger = logging.getLogger("serialnet.pty")
 
 IN_CLOSE, IN_OPEN = 0x18, 0x20
-INOTIFY_EVENT = struct.Struct("iIII")
 # <asm-generic/ioctls.h> and <asm-generic/termbits.h>, where Python's termios has no name for them
 TIOCSPTLCK, TIOCGPTN = 0x40045431, 0x80045430
 TIOCPKT_IOCTL = 0x40
@@ -51,6 +48,7 @@ class Pty:
     path: str
     #: readable when the device was opened or closed; ``None`` where the system does not tell
     opens: int | None = None
+    _inotify: Inotify | None = None
 
     def __init__(self, settings: LineSettings, *, mode: int | None = None, group: int | None = None) -> None:
         self._system = System()
@@ -76,10 +74,14 @@ class Pty:
             self._poll = select.poll()
             self._poll.register(self.master, 0)
             if sys.platform == "linux":
-                self.opens = _watch(self.path)
+                self._inotify = Inotify()  # a master sees only the last close
+                self._inotify.add(self.path, IN_OPEN | IN_CLOSE)
+                self.opens = self._inotify.descriptor
                 self._poll.register(self.opens, select.POLLIN)
         except BaseException:
             os.close(self.master)
+            if self._inotify is not None:
+                self._inotify.close()
             raise
 
     def _prepare(self, attributes: Attributes) -> None:
@@ -90,8 +92,8 @@ class Pty:
         self.closed = True
         self.present = False
         os.close(self.master)
-        if self.opens is not None:
-            os.close(self.opens)
+        if self._inotify is not None:
+            self._inotify.close()
 
     def look(self) -> bool:
         """Take note of who came and left since the last look.
@@ -107,7 +109,8 @@ class Pty:
             return False
         opened = False
         client, was_present = self.client, self.present
-        for mask in self._read_events():
+        for seen in self._inotify.read() if self._inotify else ():
+            mask = seen.mask
             if mask & IN_OPEN:
                 opened = True
                 self._holders += 1
@@ -118,8 +121,8 @@ class Pty:
         self._check_hang_up()
         if was_present and (self.client != client or not self.present):
             self._discard_unread()
-            for _ in self._read_events():
-                pass  # our own, and perhaps those of a next client, which the master tells of
+            if self._inotify is not None:
+                self._inotify.read()  # our own, and perhaps those of a next client, which the master tells of
             self._check_hang_up()
         return opened or self.client != client
 
@@ -161,15 +164,6 @@ class Pty:
             termios.tcflush(device, termios.TCIFLUSH)
         finally:
             self._system.close(device)
-
-    def _read_events(self) -> Iterator[int]:
-        while self.opens is not None:
-            try:
-                events = os.read(self.opens, 4096)
-            except BlockingIOError:
-                return
-            for _, mask, _, _ in INOTIFY_EVENT.iter_unpack(events):  # a device's events have no names
-                yield mask
 
 
 class AskingPty(Pty):
@@ -317,17 +311,6 @@ if sys.platform == "linux":
 
     def _unlock(master: int) -> None:
         fcntl.ioctl(master, TIOCSPTLCK, INT.pack(0))
-
-    def _watch(path: str) -> int:
-        """Let inotify(7) tell who opens and closes a device: a master sees only the last close."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        descriptor: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if descriptor < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        if libc.inotify_add_watch(descriptor, path.encode(), IN_OPEN | IN_CLOSE) < 0:
-            os.close(descriptor)
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
-        return descriptor
 
 else:
 
