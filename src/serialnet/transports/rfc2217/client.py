@@ -75,7 +75,7 @@ class RFC2217Transport(SessionStream):
         except anyio.EndOfStream:
             raise OpenError("the server closed the connection: is the port in use?") from None
         except anyio.BrokenResourceError as error:
-            raise OpenError(f"the server closed the connection: {error}") from error
+            raise OpenError(f"the server closed the connection: is the port in use? ({error})") from error
 
     async def request(self, asks: Sequence[Ask], timeout: float | None = None) -> bool:
         """Send commands, and wait for their answers.
