@@ -193,8 +193,12 @@ GROUPS = (
         "import",
         "Importing",
         starting.importing,
-        (starting.DEPENDENCIES, starting.OURS),
-        (Less("import", starting.OURS, starting.DEPENDENCIES, goal=1.3),),
+        (starting.DEPENDENCIES, starting.OURS, starting.OPENING, starting.ALL),
+        (
+            Less("import", starting.OURS, starting.DEPENDENCIES, goal=1.3, guard=1.3),
+            Less("import", starting.OPENING, starting.DEPENDENCIES),
+            Less("import", starting.ALL, starting.DEPENDENCIES),
+        ),
     ),
     Group(
         "start",

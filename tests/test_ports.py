@@ -15,13 +15,10 @@ import pytest
 from serial.tools.list_ports_common import ListPortInfo
 
 import serialnet
-from serialnet import PortAdded, PortHolder, PortInfo, PortRemoved
+from serialnet import PortAdded, PortHolder, PortInfo, PortRemoved, port_list, port_watch
 from serialnet import watch_ports as watch
 from serialnet.cli import main
-from serialnet.ports import find_port, holders_of, system_ports, use_source
-
-ports_module = sys.modules["serialnet.ports"]
-watch_module = sys.modules["serialnet.port_watch"]
+from serialnet.port_list import find_port, holders_of, system_ports, use_source
 
 CP2102 = PortInfo("/dev/ttyUSB0", "CP2102", 0x10C4, 0xEA60, "0001", "1-1.2")
 ESP = PortInfo("/dev/ttyACM0", "USB JTAG", 0x303A, 0x1001, "84:F7", "1-1.3:1.0")
@@ -36,10 +33,10 @@ def described(device: str, **fields: object) -> ListPortInfo:
 
 @pytest.fixture
 def have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    monkeypatch.setattr(ports_module, "LINKS", tmp_path)
+    monkeypatch.setattr(port_list, "LINKS", tmp_path)
 
     def have(*found: ListPortInfo) -> None:
-        monkeypatch.setattr(ports_module, "comports", lambda: found)
+        monkeypatch.setattr(port_list, "comports", lambda: found)
 
     return have
 
@@ -113,7 +110,7 @@ def test_a_device_that_goes_while_it_is_listed(monkeypatch: pytest.MonkeyPatch) 
             raise answer
         return answer
 
-    monkeypatch.setattr(ports_module, "comports", comports)
+    monkeypatch.setattr(port_list, "comports", comports)
     assert [port.url for port in system_ports()] == ["/dev/ttyS0"]
 
 
@@ -124,7 +121,7 @@ def test_holders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if device:
             (tmp_path / str(pid) / "fd" / "3").symlink_to(device)
     (tmp_path / "13").mkdir()  # ended meanwhile
-    monkeypatch.setattr(ports_module, "PROC", tmp_path)
+    monkeypatch.setattr(port_list, "PROC", tmp_path)
     assert holders_of(["/dev/ttyACM0"]) == {"/dev/ttyACM0": (PortHolder("ModemManager", 812),)}
     assert str(PortHolder("ModemManager", 812)) == "ModemManager (pid 812)"
 
@@ -166,8 +163,8 @@ async def test_watching_devices(
         return [described(str(path), description="x") for path in tmp_path.glob("tty*")]
 
     have()
-    monkeypatch.setattr(ports_module, "comports", comports)
-    monkeypatch.setattr(watch_module, "DEVICES", tmp_path)
+    monkeypatch.setattr(port_list, "comports", comports)
+    monkeypatch.setattr(port_watch, "DEVICES", tmp_path)
     device = tmp_path / "ttyUSB0"
     port = PortInfo(str(device), "x")
     async with watch() as events:
@@ -197,8 +194,8 @@ async def test_watching_without_inotify(have: Callable[..., None], monkeypatch: 
     def none() -> None:
         raise OSError("no inotify here")
 
-    monkeypatch.setattr(watch_module, "Inotify", none)
-    monkeypatch.setattr(watch_module, "SYSTEM_INTERVAL", 0.01)
+    monkeypatch.setattr(port_watch, "Inotify", none)
+    monkeypatch.setattr(port_watch, "SYSTEM_INTERVAL", 0.01)
     have()
     async with watch() as events:
         with anyio.move_on_after(0.05):

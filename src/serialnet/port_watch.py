@@ -15,7 +15,7 @@ from anyio.to_thread import run_sync
 from typing_extensions import override
 
 from ._inotify import CREATED, DELETED, Inotify
-from .ports import PortInfo, PortSource, list_ports, source_in_use, system_ports
+from .port_list import PortInfo, PortSource, list_ports, source_in_use, system_ports
 
 __all__ = ["PortAdded", "PortEvent", "PortRemoved", "watch_ports"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from serialnet.doctor import Verdict, _device, _examine, examine
-from serialnet.ports import PortInfo, use_source
+from serialnet.port_list import PortInfo, use_source
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 

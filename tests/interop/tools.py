@@ -12,9 +12,8 @@ from pathlib import Path
 
 import anyio
 
-from serialnet import Hook, serve
+from serialnet import Hook, Server, serve
 from serialnet.chips import Board
-from serialnet.serving import Server
 from serialnet.transports.sim import SimulatedTransport
 
 SOAK = bool(os.environ.get("SERIALNET_SOAK"))

@@ -12,7 +12,7 @@ import serialnet
 from serialnet import EndpointError, OpenError, PortInfo, TransportAttribute
 from serialnet.core.endpoint import Endpoint
 from serialnet.core.opening import check
-from serialnet.ports import use_source
+from serialnet.port_list import use_source
 from serialnet.transports import usb
 
 ESP = "n/a", 0x303A, 0x0002

@@ -16,8 +16,8 @@ from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError
 from ..hooks import FlashAssist, OnConnect, OnDisconnect, OnFirstData
 from ..resets import SEQUENCES
-from ..serving import Access, Gap, GapPolicy
-from ..serving.policies import HOLD
+from ..serving.access import Access
+from ..serving.policies import HOLD, Gap, GapPolicy
 
 __all__ = [
     "SEQUENCES_HELP",

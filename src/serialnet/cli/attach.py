@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..bridge import Hook
 from ..bridge.hook import HookFactory
 from ..core.endpoint import Endpoint
-from ..serving import Gap, serve
+from ..serving.policies import Gap
+from ..serving.server import serve
 from ._options import (
     SEQUENCES_HELP,
     add_assist_option,

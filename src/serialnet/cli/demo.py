@@ -15,7 +15,7 @@ import anyio
 from .. import resets
 from ..chips import Board
 from ..core.opening import connect
-from ..serving import serve
+from ..serving.server import serve
 from ..transports.sim import SimulatedTransport
 from .serve import client_commands
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.endpoint import Endpoint
 from ..core.opening import asks
-from ..serving import Early
-from ..serving import link as keep_joined
+from ..serving.link import link as keep_joined
+from ..serving.policies import Early
 from ._options import (
     SEQUENCES_HELP,
     access_from,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from anyio.to_thread import run_sync
 
+from ..port_list import PortInfo, ports
 from ..port_watch import PortAdded, watch_ports
-from ..ports import PortInfo, ports
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import EndpointError
-from ..serving import relay as run_relay
+from ..serving.relay import relay as run_relay
 from ..serving.tokens import MAKE_ONE, read_tokens
 from ..transports.relay import TOKEN_VARIABLE
 from ._options import access_from, add_access_options, announce, until_interrupted

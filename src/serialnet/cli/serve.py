@@ -10,9 +10,9 @@ import anyio
 
 from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError, OpenError
-from ..ports import ports
-from ..serving import ClientLeft, ClientRefused, ServerEvent
-from ..serving import serve as serve_port
+from ..port_list import ports
+from ..serving.server import ClientLeft, ClientRefused, ServerEvent
+from ..serving.server import serve as serve_port
 from ._options import (
     SEQUENCES_HELP,
     access_from,

@@ -7,14 +7,16 @@ import logging
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .endpoint import Endpoint
 from .errors import EndpointError, UnknownSchemeError
 from .options import describe
 from .transport import Listener, Transport
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "BUILT_IN",
@@ -126,6 +128,9 @@ def find_factory(scheme: str) -> TransportFactory:
 
 def _installed() -> dict[str, list[EntryPoint]]:
     """What packages bring, without importing any; more than one for a scheme is a clash."""
+    # It takes as long to load as anyio: only what is not built in shall pay for it.
+    from importlib.metadata import entry_points
+
     installed: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         scheme = entry.name.lower()

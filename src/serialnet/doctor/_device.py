@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ..ports import LINKS, PROC, find_port, holders_of
+from ..port_list import LINKS, PROC, find_port, holders_of
 from ..transports._failures import cannot_open
 from ._finding import Finding, Verdict
 

@@ -11,8 +11,8 @@ from ..core.endpoint import Endpoint
 from ..core.errors import OpenError
 from ..core.opening import connect, option_names
 from ..core.transport import Transport, TransportAttribute
+from ..port_list import PortInfo, find_port, list_ports
 from ..port_watch import PortAdded, watch_ports
-from ..ports import PortInfo, find_port, list_ports
 from ..values.settings import FlowControl, LineSettings, Outputs
 
 __all__ = ["Reopening"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..bridge import BridgeEnd
-from ..serving import Link as AsyncLink
-from ..serving import LinkEvent, LinkStats, ServerEvent, ServerStats
-from ..serving import Server as AsyncServer
-from ..serving import link as async_link
-from ..serving import serve as async_serve
+from ..serving.link import Link as AsyncLink
+from ..serving.link import LinkEvent, LinkStats
+from ..serving.link import link as async_link
+from ..serving.server import Server as AsyncServer
+from ..serving.server import ServerEvent, ServerStats
+from ..serving.server import serve as async_serve
 from ._events import Events
 from ._held import Held, Resource, opened_as
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..chips import Board
-from ..ports import PortInfo, use_source
+from ..port_list import PortInfo, use_source
 from .pty import SimulatedPort, host_board
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.endpoint import Endpoint
 from ..core.transport import TransportAttribute
-from ..ports import PortInfo
+from ..port_list import PortInfo
 
 __all__ = ["port_attributes"]
 

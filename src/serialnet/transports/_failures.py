@@ -8,7 +8,7 @@ import os
 import anyio
 
 from ..core.errors import OpenError, PortBusyError
-from ..ports import holders_of
+from ..port_list import holders_of
 
 __all__ = ["GONE", "UNSUPPORTED", "cannot_open", "gone"]
 

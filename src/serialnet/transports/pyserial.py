@@ -20,7 +20,7 @@ from ..core.errors import EndpointError, LineError, LineTimeoutError
 from ..core.line import Line
 from ..core.registry import TransportFactory
 from ..core.transport import Listener, Transport
-from ..ports import PortInfo, find_port
+from ..port_list import PortInfo, find_port
 from ..values.events import LineErrors, LineEvent
 from ..values.settings import Inputs, LineSettings, Outputs, Purge
 from ._attributes import port_attributes

@@ -21,7 +21,7 @@ from ..core.errors import EndpointError
 from ..core.line import Line
 from ..core.registry import TransportFactory
 from ..core.transport import Listener, Transport
-from ..ports import PortInfo, find_port
+from ..port_list import PortInfo, find_port
 from ..values.settings import LineSettings, Outputs
 from ._attributes import port_attributes
 from ._descriptor import DescriptorTransport

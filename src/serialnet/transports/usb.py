@@ -14,7 +14,7 @@ from ..core.errors import EndpointError, OpenError
 from ..core.options import option
 from ..core.registry import TransportFactory, find_factory
 from ..core.transport import Listener, Transport
-from ..ports import PortInfo, list_ports
+from ..port_list import PortInfo, list_ports
 from ._line_options import SerialOptions
 
 __all__ = ["UsbOptions", "factory", "find"]
