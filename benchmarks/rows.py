@@ -204,8 +204,11 @@ GROUPS = (
         "start",
         "Starting a command",
         starting.running,
-        (starting.DEPENDENCIES_COMMAND, starting.OUR_COMMAND, starting.MINITERM),
-        (Less("start to end", starting.OUR_COMMAND, starting.DEPENDENCIES_COMMAND),),
+        (starting.DEPENDENCIES_COMMAND, starting.OUR_COMMAND, starting.SERVING_COMMAND, starting.MINITERM),
+        (
+            Less("start to end", starting.OUR_COMMAND, starting.DEPENDENCIES_COMMAND, guard=2.5),
+            Less("start to end", starting.SERVING_COMMAND, starting.DEPENDENCIES_COMMAND),
+        ),
     ),
     Group(
         "codec",

@@ -18,6 +18,7 @@ __all__ = [
     "OPENING",
     "OURS",
     "OUR_COMMAND",
+    "SERVING_COMMAND",
     "importing",
     "running",
 ]
@@ -38,6 +39,8 @@ ALL = _import("serialnet, all of it", "from serialnet import *")
 
 DEPENDENCIES_COMMAND = Candidate("a program that imports anyio and pyserial", DEPENDENCIES.command)
 OUR_COMMAND = Candidate("serialnet --help", (sys.executable, "-m", "serialnet", "--help"))
+# It has all loaded that it takes to serve.
+SERVING_COMMAND = Candidate("serialnet serve --help", (*OUR_COMMAND.command[:-1], "serve", "--help"))
 MINITERM = Candidate("pyserial's miniterm --help", (sys.executable, "-m", "serial.tools.miniterm", "--help"))
 
 

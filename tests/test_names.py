@@ -36,6 +36,12 @@ def test_no_module_can_take_the_place_of_a_name() -> None:
         assert find_spec(f"serialnet.{name}") is None
 
 
+def test_a_command_loads_no_other_one() -> None:
+    program = "from serialnet.cli import main\ntry: main(['ports', '--help'])\nfinally: print(*sys.modules)"
+    loaded = {name for name in in_another_process(program) if name.startswith("serialnet.cli.")}
+    assert loaded == {"serialnet.cli.main", "serialnet.cli.ports"}
+
+
 def test_values_can_be_pickled() -> None:
     settings = serialnet.LineSettings(9600)
     assert pickle.loads(pickle.dumps(settings)) == settings

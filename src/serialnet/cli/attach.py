@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any
 
 from ..bridge import Hook
 from ..bridge.hook import HookFactory
@@ -21,10 +20,7 @@ from ._options import (
     until_interrupted,
 )
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-__all__ = ["add_parser"]
+__all__ = ["add_arguments"]
 
 # The program that has the device open sees silence while the port is gone, not an error.
 FOR_EVER = Gap(timeout=float("inf"))
@@ -43,16 +39,10 @@ examples:
 """
 
 
-def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "attach",
-        parents=[common],
-        help="make a port far away a device of this machine, for any program",
-        description="Make a port a device of this machine (a pseudo-terminal), for any program.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = "Make a port a device of this machine (a pseudo-terminal), for any program."
+    parser.epilog = EPILOG
     parser.add_argument("url", metavar="URL", help="the port: rfc2217://lab:4000, say")
     parser.add_argument(
         "path",

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -19,26 +18,22 @@ from ..serving.server import serve
 from ..transports.sim import SimulatedTransport
 from .serve import client_commands
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-__all__ = ["add_parser"]
+__all__ = ["add_arguments"]
 
 OFFSET = 0x1000
 FIRMWARE_SIZE = 64 * 1024
 APPLICATION = "blink 1.0, flashed through the network"
 BOOT_TIME = 5.0
 
+DESCRIPTION = """\
+Share a simulated ESP32 on the loopback interface, flash it with the real esptool and show how it boots.
+It takes about half a minute, most of it pyserial's waiting for the network.
+"""
 
-def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "demo",
-        parents=[common],
-        help="flash a simulated board through the network",
-        description="Share a simulated ESP32 on the loopback interface, flash it with the real esptool and "
-        "show how it boots. It takes about half a minute, most of it pyserial's waiting for the network.",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = DESCRIPTION
     parser.set_defaults(run=run)
 
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
 
 from ..doctor import Finding, Verdict, examine
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-__all__ = ["add_parser"]
+__all__ = ["add_arguments"]
 
 DESCRIPTION = """\
 Find out what is wrong with a port, and what to do about it.
@@ -28,16 +24,10 @@ examples:
 """
 
 
-def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "doctor",
-        parents=[common],
-        help="find out what is wrong with a port",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = DESCRIPTION
+    parser.epilog = EPILOG
     parser.add_argument("url", metavar="URL", help="the port: a device or a URL")
     parser.add_argument("--json", action="store_true", help="print a JSON object on a line for each finding")
     parser.set_defaults(run=run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
 
 from ..core.endpoint import Endpoint
 from ..core.opening import asks
@@ -24,10 +23,7 @@ from ._options import (
     until_interrupted,
 )
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-__all__ = ["add_parser"]
+__all__ = ["add_arguments"]
 
 EPILOG = f"""\
 An end is a device or a URL, which is opened, or listen:URL, where clients come in:
@@ -48,16 +44,10 @@ examples:
 """
 
 
-def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "link",
-        parents=[common],
-        help="join any two ends: devices, URLs, and places where clients come in",
-        description="Join two ends, and keep them joined.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = "Join two ends, and keep them joined."
+    parser.epilog = EPILOG
     parser.add_argument("a", metavar="A", help="one end: a device, a URL, or listen:URL")
     parser.add_argument("b", metavar="B", help="the other")
     parser.add_argument("--once", action="store_true", help="end after one session")

@@ -8,17 +8,29 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import anyio
 
 from .._version import __version__
 from ..core.errors import EndpointError
-from . import attach, demo, doctor, link, monitor, ports, relay, reset, run, serve
 
 __all__ = ["main"]
 
-COMMANDS = (serve, attach, link, relay, run, monitor, ports, reset, doctor, demo)
+# Each stands in the module of its name.
+COMMANDS = {
+    "serve": "share a serial port on the network",
+    "attach": "make a port far away a device of this machine, for any program",
+    "link": "join any two ends: devices, URLs, and places where clients come in",
+    "relay": "let boards behind NAT be reached by name",
+    "run": "run a program that is built on pyserial with serialnet's URLs",
+    "monitor": "a terminal for a port",
+    "ports": "list the serial ports of this machine",
+    "reset": "restart a board by DTR and RTS",
+    "doctor": "find out what is wrong with a port",
+    "demo": "flash a simulated board through the network",
+}
 
 EPILOG = """\
 examples:
@@ -42,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: what follows the program's name; from ``sys.argv`` if ``None``
     :return: the exit status
     """
+    if arguments is None:
+        arguments = sys.argv[1:]
     parser = argparse.ArgumentParser(
         prog="serialnet",
         description="Serial ports on networks.",
@@ -52,8 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice: say it all")
-    for command in COMMANDS:
-        command.add_parser(commands, common)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            parents=[common],
+            help=summary,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name in arguments:  # of the others the name is enough
+            import_module(f".{name}", __package__).add_arguments(command)
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING - 10 * min(options.verbose, 2))
     try:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
 
 from serial import SerialException
 
 from ..core.errors import SerialnetError
 from ..core.opening import check
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-__all__ = ["add_parser"]
+__all__ = ["add_arguments"]
 
 EPILOG = """\
 Keys are miniterm's: Ctrl+T Ctrl+H shows them, Ctrl+] leaves. Ctrl+T g restarts the board, Ctrl+T l restarts
@@ -26,16 +22,10 @@ examples:
 """
 
 
-def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "monitor",
-        parents=[common],
-        help="a terminal for a port",
-        description="See what a port says, and type to it. 115200 8N1 unless the URL says otherwise.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = "See what a port says, and type to it. 115200 8N1 unless the URL says otherwise."
+    parser.epilog = EPILOG
     parser.add_argument("url", metavar="URL", help="the port: a device or a URL")
     parser.add_argument("--baudrate", type=int, metavar="RATE", help="bits per second")
     parser.add_argument("--eol", choices=("crlf", "cr", "lf"), default="crlf", help="what ENTER sends")

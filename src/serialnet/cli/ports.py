@@ -7,17 +7,13 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
 
 from anyio.to_thread import run_sync
 
 from ..port_list import PortInfo, ports
 from ..port_watch import PortAdded, watch_ports
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-__all__ = ["add_parser"]
+__all__ = ["add_arguments"]
 
 EPILOG = """\
 examples:
@@ -29,16 +25,10 @@ examples:
 HEADINGS = ("PORT", "USB", "SERIAL", "SOCKET", "HELD BY", "DESCRIPTION")
 
 
-def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "ports",
-        parents=[common],
-        help="list the serial ports of this machine",
-        description="List the serial ports of this machine, and who holds them.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = "List the serial ports of this machine, and who holds them."
+    parser.epilog = EPILOG
     parser.add_argument("--json", action="store_true", help="print a JSON object on a line for each port")
     parser.add_argument("--watch", action="store_true", help="go on, and tell what comes and goes")
     parser.set_defaults(run=run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.errors import EndpointError
 from ..serving.relay import relay as run_relay
@@ -13,10 +13,9 @@ from ..transports.relay import TOKEN_VARIABLE
 from ._options import access_from, add_access_options, announce, until_interrupted
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
     from collections.abc import Mapping
 
-__all__ = ["add_parser"]
+__all__ = ["add_arguments"]
 
 DEFAULT_LISTEN = "tcp://127.0.0.1:4500"
 
@@ -36,16 +35,10 @@ The token is read from the variable {TOKEN_VARIABLE}, too: other users can see a
 """
 
 
-def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "relay",
-        parents=[common],
-        help="let boards behind NAT be reached by name",
-        description="Let boards dial in and register a name, and clients reach them by it.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = "Let boards dial in and register a name, and clients reach them by it."
+    parser.epilog = EPILOG
     parser.add_argument(
         "--listen",
         action="append",

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
 
 from .. import resets
 from ..core.errors import EndpointError
 from ..core.opening import connect
 from ._options import SEQUENCES_HELP
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-__all__ = ["add_parser"]
+__all__ = ["add_arguments"]
 
 EPILOG = f"""\
 {SEQUENCES_HELP}
@@ -24,16 +20,10 @@ examples:
 """
 
 
-def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "reset",
-        parents=[common],
-        help="restart a board by DTR and RTS",
-        description="Restart a board by DTR and RTS: an ESP32 unless a sequence says otherwise.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = "Restart a board by DTR and RTS: an ESP32 unless a sequence says otherwise."
+    parser.epilog = EPILOG
     parser.add_argument("url", metavar="URL", help="the board's port: a device or a URL that carries a line")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--bootloader", action="store_true", help="restart it into its serial boot loader")

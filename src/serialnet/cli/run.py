@@ -8,15 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
 
 from ..pyserial import environment, pyserial_url
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
+__all__ = ["add_arguments"]
 
-__all__ = ["add_parser"]
-
+DESCRIPTION = """\
+Run a Python program that is built on pyserial: all URLs of serialnet work in it and in the programs that it
+starts, and rfc2217:// is faster. Its exit status is the program's.
+"""
 EPILOG = """\
 {port} in the command stands for the port. Programs that look there find it in their environment, too:
 ESPTOOL_PORT, ESPPORT (idf.py), PLATFORMIO_UPLOAD_PORT, AMPY_PORT.
@@ -33,18 +33,11 @@ A program that is no Python, or brings its own, knows nothing of this: give it a
 NOT_FOUND, NOT_RUN = 127, 126
 
 
-def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "run",
-        parents=[common],
-        usage="serialnet run [-h] [-v] [--port URL] [--assist {auto,off}] [--] PROGRAM ...",
-        help="run a program that is built on pyserial with serialnet's URLs",
-        description="Run a Python program that is built on pyserial: all URLs of serialnet work in it and in "
-        "the programs that it starts, and rfc2217:// is faster. Its exit status is the program's.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.usage = "serialnet run [-h] [-v] [--port URL] [--assist {auto,off}] [--] PROGRAM ..."
+    parser.description = DESCRIPTION
+    parser.epilog = EPILOG
     parser.add_argument("--port", metavar="URL", help="the port that the program shall use")
     parser.add_argument(
         "--assist",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -25,10 +24,7 @@ from ._options import (
     until_interrupted,
 )
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-__all__ = ["add_parser", "client_commands"]
+__all__ = ["add_arguments", "client_commands"]
 
 DEFAULT_LISTEN = "rfc2217://127.0.0.1:4000"
 
@@ -47,16 +43,10 @@ examples:
 """
 
 
-def add_parser(commands: _SubParsersAction[Any], common: argparse.ArgumentParser) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "serve",
-        parents=[common],
-        help="share a serial port on the network",
-        description="Share a serial port on the network. One client uses it at a time.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.description = "Share a serial port on the network. One client uses it at a time."
+    parser.epilog = EPILOG
     parser.add_argument(
         "port", nargs="?", metavar="PORT", help="a device or URL; default: the one that is plugged in"
     )
