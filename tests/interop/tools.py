@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+import anyio.abc
 
 from serialnet import Hook, Server, serve
 from serialnet.chips import Board
@@ -86,3 +89,64 @@ async def run(*command: str, directory: Path | None = None, timeout: float = 60.
 async def python(*arguments: str, directory: Path | None = None, timeout: float = 60.0) -> Finished:
     """Run a Python program to its end: ``python("-m", "esptool", "--help")``."""
     return await run(sys.executable, *arguments, directory=directory, timeout=timeout)
+
+
+class Program:
+    """A program in the background that tells where it listens."""
+
+    def __init__(self, process: anyio.abc.Process, errors: Path) -> None:
+        self.process = process
+        self.urls: list[str] = []
+        self._errors = errors
+
+    @property
+    def errors(self) -> str:
+        """What it has said on standard error so far."""
+        return self._errors.read_text()
+
+    async def says(self, pattern: str, timeout: float = 20.0) -> None:
+        """Wait for something on standard error."""
+        await until(lambda: re.search(pattern, self.errors) is not None, timeout)
+
+    async def is_ready(self, pattern: str, count: int) -> None:
+        output = ""
+        assert self.process.stdout is not None
+        while len(self.urls) < count:
+            try:
+                output += (await self.process.stdout.receive()).decode()
+            except anyio.EndOfStream:
+                raise AssertionError(f"it has ended: {self.errors}") from None
+            self.urls = re.findall(pattern, output, re.MULTILINE)
+
+
+@asynccontextmanager
+async def running(
+    *arguments: str,
+    directory: Path,
+    environment: Mapping[str, str] | None = None,
+    tells: str = r"^listening on (\S+)",
+    count: int = 1,
+) -> AsyncIterator[Program]:
+    """Run a Python program in the background, as long as the block lasts.
+
+    :param tells: what matches each line in which it says where it is to be reached
+    :param count: how many such lines are waited for
+    """
+    command = [sys.executable, *arguments]
+    with tempfile.NamedTemporaryFile(dir=directory, suffix=".errors") as errors:
+        process = await anyio.open_process(
+            command,
+            stdin=subprocess.DEVNULL,
+            stderr=errors,
+            cwd=directory,
+            env=None if environment is None else {**os.environ, **environment},
+        )
+        async with process:
+            try:
+                program = Program(process, Path(errors.name))
+                with anyio.fail_after(30):
+                    await program.is_ready(tells, count)
+                yield program
+            finally:
+                if process.returncode is None:
+                    process.kill()

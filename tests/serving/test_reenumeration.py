@@ -15,6 +15,7 @@ import serialnet
 from serialnet import ClientConnected, ClientLeft, ClientRefused, Gap, GapPolicy, Lost, Restored
 from serialnet.chips import Board, Mode
 from serialnet.hooks import OnConnect, OnDisconnect
+from serialnet.testing.pty import SimulatedPort
 from serialnet.testing.usb import UsbSocket, usb_socket
 from serialnet.transports import serial
 
@@ -27,7 +28,11 @@ from ..interop.tools import python, times, until
 def system(monkeypatch: pytest.MonkeyPatch) -> BoardSystem:
     """Let the serial transport drive the modem lines of simulated devices."""
     sockets: list[UsbSocket] = []
-    system = BoardSystem(lambda path: next((s.port for s in sockets if s.port and s.port.path == path), None))
+
+    def find(path: str) -> SimulatedPort | None:
+        return next((s.port for s in sockets if s.port and s.ports[0].url == path), None)
+
+    system = BoardSystem(find)
     monkeypatch.setattr(serial.factory, "_system", system)
     monkeypatch.setattr(system, "sockets", sockets, raising=False)
     return system
@@ -44,13 +49,12 @@ def s2() -> Board:
     return Board("esp32s2", reenumerate=True)
 
 
-@pytest.mark.parametrize("url", ["usb://303a:0002", "usb://?location=1-1", "the name that it has at first"])
+@pytest.mark.parametrize("url", ["usb://303a:4001", "usb://?location=1-1", "the name that it has at first"])
 async def test_a_board_restarts_under_another_name(system: BoardSystem, url: str) -> None:
     async with plugged_in(system, s2()) as socket:
-        assert socket.port is not None
-        first = socket.port.path
+        (first,) = socket.ports
         async with (
-            serialnet.serve(first if " " in url else url, "rfc2217://127.0.0.1:0") as server,
+            serialnet.serve(first.url if " " in url else url, "rfc2217://127.0.0.1:0") as server,
             server.events() as events,
             serialnet.connect(server.urls[0]) as port,
         ):
@@ -61,8 +65,10 @@ async def test_a_board_restarts_under_another_name(system: BoardSystem, url: str
             assert isinstance(await anext(events), Lost)
             restored = await anext(events)
             assert isinstance(restored, Restored)
-            assert socket.port is not None
-            assert restored.name.startswith(socket.port.path)
+            (second,) = socket.ports
+            assert restored.name == second.url
+            assert first.url != second.url
+            assert (first.pid, first.serial_number) != (second.pid, second.serial_number)
             log = b""
             while b"waiting for download" not in log:
                 log += await port.receive()
@@ -87,7 +93,7 @@ async def test_esptool_flashes_a_board_that_comes_and_goes(
     hooks = [] if scheme == "rfc2217" else [OnConnect("esp-bootloader"), OnDisconnect("esp-reset")]
     async with (
         plugged_in(system, s2()) as socket,
-        serialnet.serve("usb://303a:0002", f"{scheme}://127.0.0.1:0", hooks=hooks) as server,
+        serialnet.serve("usb://303a:4001", f"{scheme}://127.0.0.1:0", hooks=hooks) as server,
     ):
         for _ in range(ROUNDS):
             socket.board.flash.erase(0, 0x10000)
