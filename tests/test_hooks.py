@@ -23,7 +23,7 @@ from serialnet import (
     SetOutputs,
     hooks,
 )
-from serialnet.bridge import bridge
+from serialnet.bridge import asking, bridge
 from serialnet.chips import Board, Mode
 from serialnet.wire import patience, slip
 from serialnet.wire.patience import EMPTY_FRAME, SYNC
@@ -284,32 +284,59 @@ async def bridged(asker: FakeAsker, port: FakePort, *given: Hook) -> None:
 
 
 async def test_auto_reset_answers_at_once_and_applies_together() -> None:
-    asker, port = (
-        FakeAsker(SetOutputs(rts=True), SetOutputs(dtr=True, unchanged=Outputs(rts=True))),
-        FakePort(),
-    )
+    asker, port = FakeAsker(*HALF_A_STEP), FakePort()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bridged, asker, port, hooks.AutoReset(hold=1000))
         await asker.until(lambda: len(asker.answers) == 2)
         assert asker.answers == [Outputs(rts=True), Outputs(True, True)]
         assert port.log == [Outputs(rts=True)]
-        asker.add(b"data and settings pass", Configure(LineSettings(9600)))
-        asker.add(SetOutputs(rts=False, unchanged=Outputs(True, True)))
+        asker.add(PurgeRequest(Purge.BOTH), Configure(LineSettings(9600)))
+        asker.add(SetOutputs(rts=False, unchanged=Outputs(True, True)), b"data")
         asker.end()
     assert port.story == [
         Outputs(rts=True),
-        b"data and settings pass",
+        Purge.BOTH,
         LineSettings(9600),
         Outputs(dtr=True),
+        b"data",
         "drain",
     ]
 
 
+async def test_no_data_overtakes_half_a_step() -> None:
+    asker, port = FakeAsker(SetOutputs(rts=True), b"before", *HALF_A_STEP, b"behind", b"it"), FakePort()
+    asker.add(SetOutputs(dtr=False, unchanged=Outputs(True, True)), *HALF_A_STEP[1:], b"again")
+    asker.end()
+    await bridged(asker, port, hooks.AutoReset(hold=1000))
+    assert port.story == [
+        Outputs(rts=True),
+        b"before",
+        Outputs(rts=True),
+        Outputs(True, True),
+        b"behindit",
+        Outputs(rts=True),
+        Outputs(True, True),
+        b"again",
+        "drain",
+    ]
+
+
+async def test_nor_does_it_when_the_port_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "STALLED_AFTER", 0.02)
+    asker, port = FakeAsker(b"stuck", *HALF_A_STEP), FakePort(room=0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bridged, asker, port, hooks.AutoReset(hold=1000))
+        await asker.until(lambda: len(asker.answers) == 2)
+        assert port.log == [Outputs(rts=True)]
+        asker.add(b" behind")
+        await port.until(lambda: port.log == [Outputs(rts=True), Outputs(True, True)])
+        port.take()
+        asker.end()
+    assert port.written == b"stuck behind"
+
+
 async def test_auto_reset_holds_nothing_for_longer_than_it_says() -> None:
-    asker, port = (
-        FakeAsker(SetOutputs(rts=True), SetOutputs(dtr=True, unchanged=Outputs(rts=True))),
-        FakePort(),
-    )
+    asker, port = FakeAsker(*HALF_A_STEP), FakePort()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bridged, asker, port, hooks.AutoReset(hold=0.01))
         await port.until(lambda: port.log == [Outputs(rts=True), Outputs(True, True)])
@@ -317,10 +344,7 @@ async def test_auto_reset_holds_nothing_for_longer_than_it_says() -> None:
 
 
 async def test_auto_reset_applies_what_is_held_when_the_client_leaves() -> None:
-    asker, port = (
-        FakeAsker(SetOutputs(rts=True), SetOutputs(dtr=True, unchanged=Outputs(rts=True))),
-        FakePort(),
-    )
+    asker, port = FakeAsker(*HALF_A_STEP), FakePort()
     asker.end()
     await bridged(asker, port, hooks.AutoReset(hold=1000))
     assert port.story == [Outputs(rts=True), "drain", Outputs(True, True)]

@@ -61,17 +61,23 @@ class AutoReset(Hook):
 
     async def timeout(self, forward: Forward) -> None:
         """Apply what was held back: nothing followed it."""
-        self.deadline = None
-        if self._steps is not None:
-            await self._play(self._steps, self._steps.expire(), forward)
+        await self._let_go()
+
+    async def before_data(self, forward: Forward) -> None:
+        """Apply what was held back: bytes followed it, and must not overtake it."""
+        await self._let_go()
 
     async def closed(self, end: BridgeEnd) -> None:
         """Apply what the client asked for before it left."""
+        await self._let_go()
+
+    async def _let_go(self) -> None:
         if self._steps is not None and self._forward is not None and self._steps.deadline is not None:
             await self._play(self._steps, self._steps.expire(), self._forward)
 
     async def _play(self, steps: SlowSteps, sequence: Sequence[Step], forward: Forward) -> None:
-        self.deadline = steps.deadline
+        self.deadline: float | None = steps.deadline
+        self.awaits_data: bool = self.deadline is not None
         try:
             for step in sequence:
                 if isinstance(step, Wait):
@@ -178,7 +184,12 @@ class OnFirstData(_Play):
     :raises ValueError: if it is neither
     """
 
-    async def first_data(self) -> None:
+    async def opened(self, bridge: Bridge) -> None:
+        """Wait for the first bytes."""
+        await super().opened(bridge)
+        self.awaits_data: bool = True
+
+    async def before_data(self, forward: Forward) -> None:
         """Play the sequence."""
         await self._play()
 

@@ -14,10 +14,12 @@ import psutil
 import pytest
 from typing_extensions import override
 
-from serialnet import Bridge, BridgeEnd, Direction, Hook, Transport
+from serialnet import AskingTransport, Bridge, BridgeEnd, Direction, Hook, Outputs, SetOutputs, Transport
 from serialnet.bridge import bridge as bridge_module
 from serialnet.bridge.copy import poller, pools
+from serialnet.hooks import AutoReset
 
+from ..interop.tools import until
 from .core_ends import End, asking, far_port, receive_hashed, send_random, tcp, tty_port
 
 SOAK = bool(os.environ.get("SERIALNET_SOAK"))
@@ -223,6 +225,42 @@ async def test_cancelling_it_at_any_moment(ends: tuple[End, End]) -> None:
 
 def is_closed(transport: Transport) -> bool:
     return bool(transport._closed)  # type: ignore[attr-defined]
+
+
+async def test_no_data_overtakes_half_a_step() -> None:
+    """Both ends lend; the hook holds a change back until bytes follow it."""
+    story: list[bytes | Outputs] = []
+
+    async def serve(far: AskingTransport) -> None:
+        buffer = bytearray(1000)
+        while True:
+            item = await far.receive_event(buffer)
+            if isinstance(item, int):
+                story.append(bytes(buffer[:item]))
+            elif isinstance(item, SetOutputs):
+                story.append(item.asked)
+                await item.answer(item.asked)
+            else:
+                await item.refuse()
+
+    async with asking() as (a, client), far_port() as (b, far), bridged(a, b, AutoReset(1000)) as running:
+        assert client.line is not None
+        assert isinstance(far, AskingTransport)
+        to_port = running.bridge._to_port
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve, far)
+            for behind in (b"1", b"2", b"3"):
+                while to_port.passage is None:  # it begins when neither end has anything else to say
+                    await client.send(b".")
+                    await anyio.sleep(0.01)
+                await client.line.set_outputs(dtr=False, rts=True)
+                await client.line.set_outputs(dtr=True)
+                await client.send(behind)
+                await until(lambda behind=behind: behind in story)  # type: ignore[misc]
+                assert story[-2:] == [Outputs(True, True), behind]
+            tasks.cancel_scope.cancel()
+        await client.aclose()
+        await far.aclose()
 
 
 async def test_closing_a_lent_end_ends_the_bridge() -> None:

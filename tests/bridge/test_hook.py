@@ -46,10 +46,11 @@ class Diary(Hook):
     @override
     async def opened(self, bridge: Bridge) -> None:
         self.write("opened")
+        self.awaits_data = True
 
     @override
-    async def first_data(self) -> None:
-        self.write("first data")
+    async def before_data(self, forward: Forward) -> None:
+        self.write("before data")
 
     @override
     async def request(self, request: LineRequest, forward: Forward) -> InForce:
@@ -86,8 +87,8 @@ async def test_the_first_is_the_outermost() -> None:
     assert heard == [
         "1 opened",
         "2 opened",
-        "1 first data",
-        "2 first data",
+        "1 before data",
+        "2 before data",
         "1 a to b: x",
         "2 a to b: x",
         "1 request",
@@ -155,10 +156,11 @@ async def test_a_wrong_answer_is_a_failure(caplog: pytest.LogCaptureFixture) -> 
     assert "a hook answered" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["opened", "first_data", "request", "event", "closed", "timeout"])
+@pytest.mark.parametrize("name", ["opened", "before_data", "request", "event", "closed", "timeout"])
 async def test_a_hook_that_fails_harms_nobody_else(name: str, caplog: pytest.LogCaptureFixture) -> None:
     class Fails(Hook):
         deadline = 0.0
+        awaits_data = True
 
         @override
         async def timeout(self, forward: Forward) -> None:
@@ -179,9 +181,26 @@ async def test_a_hook_that_fails_harms_nobody_else(name: str, caplog: pytest.Log
     assert asker.answers == ([Outputs(rts=True)] if name == "request" else [Outputs(dtr=True)])
     assert f"ValueError: {name}" in caplog.text
     heard = {entry.partition(" ")[2].partition(":")[0] for entry in diary}
-    assert {"opened", "first data", "event", "a to b", "closed"} <= heard
+    assert {"opened", "before data", "event", "a to b", "closed"} <= heard
     # A deadline comes once, also if the hook fails at it.
     assert caplog.text.count("ValueError: timeout") == 1
+
+
+async def test_data_is_awaited_as_often_as_a_hook_wants() -> None:
+    class Separates(Hook):
+        @override
+        async def request(self, request: LineRequest, forward: Forward) -> InForce:
+            self.awaits_data = True
+            return request.unchanged
+
+        @override
+        async def before_data(self, forward: Forward) -> None:
+            await forward(SetOutputs(dtr=True))
+
+    asker, port = FakeAsker(b"a", b"b", GetInputs(), b"c", b"d", GetInputs(), GetInputs(), b"e"), FakePort()
+    asker.end()
+    await run(Bridge(asker, port, hooks=[Separates]))
+    assert port.story == [b"ab", Outputs(dtr=True), b"cd", Outputs(dtr=True), b"e", "drain"]
 
 
 async def test_a_tap_that_fails_ends_the_session(caplog: pytest.LogCaptureFixture) -> None:

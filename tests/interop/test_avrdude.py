@@ -73,11 +73,14 @@ async def test_over_the_network(board: UnoTransport, program: Path, hook: Callab
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="uses inotify")
-async def test_at_an_attached_device(board: UnoTransport, program: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sequence", ["dtr-pulse", "D0|W0.1|D1"])
+async def test_at_an_attached_device(
+    board: UnoTransport, program: Path, tmp_path: Path, sequence: str
+) -> None:
     device = tmp_path / "tty"
     async with (
         serve(board, "rfc2217://127.0.0.1:0") as server,
-        serve(server.urls[0], f"pty://{device}", hooks=[OnConnect("dtr-pulse")]),
+        serve(server.urls[0], f"pty://{device}", hooks=[OnConnect(sequence)]),
     ):
         await flash(str(device), program, "-b", str(BAUDRATE))
         # The rate is avrdude's, by way of the device.

@@ -11,7 +11,7 @@ from typing_extensions import override
 from ..core.transport import AskingTransport, Transport
 from ..values.requests import Configure, LineRequest, PurgeRequest
 from ..values.settings import Purge
-from .pump import Pump, Shared, Tap, send_some
+from .pump import Gate, Pump, Shared, Tap, send_some
 
 __all__ = ["AskingPump"]
 
@@ -35,10 +35,10 @@ class AskingPump(Pump):
         shared: Shared,
         count: Callable[[int], None],
         tap: Tap | None,
-        first_data: Callable[[], Awaitable[None]] | None,
+        gate: Gate,
         ask: Callable[[LineRequest], Awaitable[None]],
     ) -> None:
-        super().__init__(asker, port, shared, count, tap, first_data)
+        super().__init__(asker, port, shared, count, tap, gate)
         self._asker = asker
         self._ask = ask
 
@@ -133,7 +133,7 @@ class _Stall:
         with anyio.CancelScope() as self._reading:
             item = await self._pump._asker.receive_event(buffer[:room])
         if isinstance(item, int):
-            if item and (data := bytes(self._pump._look_at(buffer[:item]))):
+            if item and (data := bytes(await self._pump._admit(buffer[:item]))):
                 self._queue.append(data)
                 self._size += len(data)
         elif isinstance(item, Configure):

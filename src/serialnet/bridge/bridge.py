@@ -22,7 +22,7 @@ from .copy.onloop import drive
 from .copy.poller import Poller
 from .copy.waker import Waker
 from .hook import Direction, Forward, Hook, HookFactory, make_hooks, overrides
-from .pump import Pump, SendFailed, Shared, Tap
+from .pump import Gate, Pump, SendFailed, Shared, Tap
 
 __all__ = ["Bridge", "BridgeEnd", "BridgeStats", "Side"]
 
@@ -100,19 +100,19 @@ class Bridge:
         self._shared = Shared()
         self._to_user = Pump(port, user, self._shared, *self._looks(self._port))
         looks = self._looks(_other(self._port))
-        first_data = self._first_data if self._any_hook("first_data") else None
+        gate = Gate(self._data_is_awaited, self._before_data)
         self._to_port: Pump
         if isinstance(user, AskingTransport):
-            self._to_port = AskingPump(user, port, self._shared, *looks, first_data, self._ask)
+            self._to_port = AskingPump(user, port, self._shared, *looks, gate, self._ask)
         else:
-            self._to_port = Pump(user, port, self._shared, *looks, first_data)
+            self._to_port = Pump(user, port, self._shared, *looks, gate)
         self._wake: Callable[[], None] | None = None  # while it waits quietly
         self._hurried = anyio.Event()
         self._lingering = False
         self._done: list[BridgeEnd] = []  # by each direction that is over
         self._end: BridgeEnd | None = None
         self._scope = anyio.CancelScope()
-        self._serially = anyio.Lock()  # requests and the hooks' deadlines
+        self._serially = anyio.Lock()  # requests, and what hooks do by themselves
         self._deadline_moved = anyio.Event()
         self._started = False
         self._end_told = False
@@ -260,9 +260,6 @@ class Bridge:
             for side, pump in pumps.items():
                 if pump.moved == moved[side] and self._ends[side]._hung_up(half=waited_for):
                     self._finish(self._ended(side, anyio.BrokenResourceError("it hung up")))
-
-    async def _first_data(self) -> None:
-        await self._all_hooks(lambda hook: hook.first_data())
 
     async def _direction(self, side: Side, pump: Pump | AskingPump) -> None:
         sink = self._ends[_other(side)]
@@ -447,6 +444,17 @@ class Bridge:
             # Whichever end it was, the direction that reads from it ends the session and says why.
             logger.debug("the line is no longer watched: %s", error)
 
+    def _data_is_awaited(self) -> bool:
+        return any(hook.awaits_data for hook in self.hooks)
+
+    async def _before_data(self) -> None:
+        async with self._serially:
+            for index, hook in enumerate(self.hooks):
+                if hook.awaits_data:
+                    hook.awaits_data = False
+                    await self._guarded(hook, partial(_before_data, self._forward(index + 1)))
+        self._deadline_moved.set()
+
     async def _deadlines(self) -> None:
         while True:
             deadlines = [hook.deadline for hook in self.hooks if hook.deadline is not None]
@@ -478,6 +486,10 @@ class Bridge:
 
 def _time_out(forward: Forward, hook: Hook) -> Awaitable[None]:
     return hook.timeout(forward)
+
+
+def _before_data(forward: Forward, hook: Hook) -> Awaitable[None]:
+    return hook.before_data(forward)
 
 
 def _hear(event: LineEvent, hook: Hook) -> Awaitable[None]:

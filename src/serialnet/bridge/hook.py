@@ -37,11 +37,12 @@ class Hook:
     """When :meth:`timeout` is to be called (:func:`anyio.current_time`); looked at after each request,
     and after each call of :meth:`data`."""
 
+    awaits_data: bool = False
+    """Whether :meth:`before_data` is to be called before more of the client's bytes go on to the port;
+    looked at after :meth:`opened`, and after each request."""
+
     async def opened(self, bridge: Bridge) -> None:
         """Act at the start, before any byte or request of the asker's passes."""
-
-    async def first_data(self) -> None:
-        """Act when the client's first bytes have come, before they go on to the port."""
 
     async def request(self, request: LineRequest, forward: Forward) -> InForce:
         """Let a request pass, change it, refuse it or answer it.
@@ -52,6 +53,9 @@ class Hook:
 
     async def timeout(self, forward: Forward) -> None:
         """Act at :attr:`deadline`, which is ``None`` again."""
+
+    async def before_data(self, forward: Forward) -> None:
+        """Act when bytes of the client's have come; :attr:`awaits_data` is False again."""
 
     async def event(self, event: LineEvent) -> None:
         """Hear what happened to the line."""

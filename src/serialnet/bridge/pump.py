@@ -14,7 +14,7 @@ from .copy.passage import Passage, open_passage
 from .copy.poller import Poller
 from .copy.waker import Waker
 
-__all__ = ["BUFFER_SIZE", "Pump", "Shared", "Tap"]
+__all__ = ["BUFFER_SIZE", "Gate", "Pump", "Shared", "Tap"]
 
 BUFFER_SIZE = 65536
 
@@ -30,6 +30,14 @@ class Shared:
     poller: Poller | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What bytes may have to pass before they go on to the sink."""
+
+    is_shut: Callable[[], bool]
+    open: Callable[[], Awaitable[None]]
+
+
 class Pump:
     """Copies from ``source`` to ``sink`` until ``source`` ends; a slow sink stops the source.
 
@@ -38,7 +46,7 @@ class Pump:
 
     :param count: told of each receive, in bytes
     :param tap: sees all bytes, and may replace them
-    :param first_data: awaited once, before the first bytes go on
+    :param gate: looked at before bytes go on, and opened by them
     """
 
     def __init__(
@@ -48,14 +56,14 @@ class Pump:
         shared: Shared,
         count: Callable[[int], None],
         tap: Tap | None,
-        first_data: Callable[[], Awaitable[None]] | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._source = source
         self._sink = sink
         self._shared = shared
         self._count = count
         self._tap = tap
-        self._first_data = first_data
+        self._gate = gate
         self._lends = source._lends and sink._lends
         self._passage: Passage | None = None
         self._buffer: memoryview | None = None
@@ -84,7 +92,7 @@ class Pump:
         try:
             while True:
                 await self._deliver()
-                if self._lends and self._first_data is None:
+                if self._lends and self._shut_gate is None:
                     await self._copy()
                     await self._deliver()
                 await self._turn()
@@ -175,13 +183,17 @@ class Pump:
         return self._buffer
 
     async def _send(self, view: memoryview) -> None:
-        if self._first_data is not None:
-            await self._first_data()
-            self._first_data = None
-        self._pending = self._look_at(view)
+        self._pending = await self._admit(view)
         await self._deliver()
 
-    def _look_at(self, view: memoryview) -> memoryview:
+    @property
+    def _shut_gate(self) -> Gate | None:
+        return self._gate if self._gate is not None and self._gate.is_shut() else None
+
+    async def _admit(self, view: memoryview) -> memoryview:
+        """Do what has to be done before bytes go on, and let the tap see them."""
+        if (gate := self._shut_gate) is not None:
+            await gate.open()
         self._count(len(view))
         return view if self._tap is None else self._tap(view)
 

@@ -87,15 +87,16 @@ class SlowSteps:
     """Lets reset sequences work whose line changes arrive one by one.
 
     Each change goes through as it comes, but for two, which are held back until the other line is spoken of
-    (or :attr:`hold` seconds have passed) and then applied together with it, in one step:
+    and then applied together with it, in one step:
 
     - DTR on, while the chip is held in reset: on its own it would release the reset with IO0 high, and the
       chip would start its application. This is the third step of the Classic sequence.
     - DTR off as the first word of a session that finds both lines on: a program that opens the port with
       both off says DTR first, and between the two the chip would be in reset. Opening a port is no reset.
 
-    No edge is lost: a held change is applied before the next change of its own line. Sans-I/O: requests and
-    the time in, what is to be applied out.
+    No edge is lost, and none is overtaken: a held change is applied before the next change of its own line,
+    before bytes that follow it, and when :attr:`hold` seconds have passed. Sans-I/O: requests and the time
+    in, what is to be applied out.
 
     A chip that is reset by its USB-Serial-JTAG unit does not understand the Classic sequence, and a flasher
     far away cannot know that it has one before it. There, the step that completes the Classic sequence plays
@@ -143,7 +144,7 @@ class SlowSteps:
         return [*todo, *self._apply()]
 
     def expire(self) -> list[Step]:
-        """Apply what was held back: nothing followed in time."""
+        """Apply what was held back: nothing followed in time, or bytes did."""
         return self._apply()
 
     def applied(self, change: SetOutputs, in_force: Outputs) -> None:
