@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from serialnet.cli import main
-from serialnet.ports import use_source
+from serialnet.port_list import use_source
 from serialnet.testing.usb import ports_in
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class AskingPump(Pump):
         shared: Shared,
         count: Callable[[int], None],
         tap: Tap | None,
-        gate: Gate,
+        gate: Gate | None,
         ask: Callable[[LineRequest], Awaitable[None]],
     ) -> None:
         super().__init__(asker, port, shared, count, tap, gate)

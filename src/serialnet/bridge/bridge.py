@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal, TypeAlias
 
 import anyio
@@ -57,6 +57,12 @@ class BridgeStats:
     refused: int = 0
     events: int = 0
 
+    def _count_a_to_b(self, n: int) -> None:
+        self.bytes_a_to_b += n
+
+    def _count_b_to_a(self, n: int) -> None:
+        self.bytes_b_to_a += n
+
 
 @dataclass(frozen=True, slots=True)
 class BridgeEnd:
@@ -100,22 +106,35 @@ class Bridge:
         self._shared = Shared()
         self._to_user = Pump(port, user, self._shared, *self._looks(self._port))
         looks = self._looks(_other(self._port))
-        gate = Gate(self._data_is_awaited, self._before_data)
+        gate = Gate(self._data_is_awaited, self._before_data) if self.hooks else None
         self._to_port: Pump
         if isinstance(user, AskingTransport):
             self._to_port = AskingPump(user, port, self._shared, *looks, gate, self._ask)
         else:
             self._to_port = Pump(user, port, self._shared, *looks, gate)
         self._wake: Callable[[], None] | None = None  # while it waits quietly
-        self._hurried = anyio.Event()
+        self._is_hurried = False
         self._lingering = False
         self._done: list[BridgeEnd] = []  # by each direction that is over
         self._end: BridgeEnd | None = None
-        self._scope = anyio.CancelScope()
-        self._serially = anyio.Lock()  # requests, and what hooks do by themselves
-        self._deadline_moved = anyio.Event()
+        self._scope: anyio.CancelScope | None = None  # while it works
         self._started = False
         self._end_told = False
+
+    # Most sessions do without these, and most bridges of a process are idle.
+
+    @cached_property
+    def _hurried(self) -> anyio.Event:
+        return anyio.Event()
+
+    @cached_property
+    def _serially(self) -> anyio.Lock:
+        """For requests, and what hooks do by themselves."""
+        return anyio.Lock()
+
+    @cached_property
+    def _deadline_moved(self) -> anyio.Event:
+        return anyio.Event()
 
     @property
     def port(self) -> Transport:
@@ -140,6 +159,7 @@ class Bridge:
 
     def hurry(self) -> None:
         """Don't linger: somebody else waits."""
+        self._is_hurried = True
         self._hurried.set()
         if self._wake is not None:
             self._wake()
@@ -162,17 +182,17 @@ class Bridge:
             raise RuntimeError("a bridge runs once")
         self._started = True
         try:
-            with self._scope:
-                if not self.hooks and self._asker is None:
-                    await self._copy_quietly()
-                if self._end is None:
-                    await self._work()
+            if not self.hooks and self._asker is None:
+                await self._copy_quietly()
+            if self._end is None:
+                await self._work()
             assert self._end is not None
-            with anyio.move_on_after(HOOK_TIMEOUT):
-                await self._tell_end(self._end)
+            if self.hooks:
+                with anyio.move_on_after(HOOK_TIMEOUT):
+                    await self._tell_end(self._end)
             return self._end
         except anyio.get_cancelled_exc_class():
-            if not self._end_told:
+            if self.hooks and not self._end_told:
                 with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
                     await self._tell_end(BridgeEnd("hook", "it was cancelled", None, self.stats))
             raise
@@ -197,7 +217,7 @@ class Bridge:
                 await pump.open(partial(end, side), passes_end=self._ends[_other(side)].can_send_eof)
                 for side, pump in pumps.items()
             ]
-            if all(lent) and not self._hurried.is_set():
+            if all(lent) and not self._is_hurried and self._end is None:
                 await waker.wait()
         finally:
             self._wake = None
@@ -215,6 +235,7 @@ class Bridge:
                 # It is a user's code: it runs in the loop's thread.
                 self._shared.poller = stack.enter_context(closing(Poller()))
             tasks = await stack.enter_async_context(anyio.create_task_group())
+            self._scope = tasks.cancel_scope
             if not self._to_port.at_end:
                 tasks.start_soon(self._from_user)
             if not self._to_user.at_end:
@@ -255,7 +276,7 @@ class Bridge:
             moved = {side: pump.moved for side, pump in pumps.items()}
             with anyio.move_on_after(HANG_UP_CHECK):
                 await self._hurried.wait()
-            if waited_for := self._hurried.is_set():
+            if waited_for := self._is_hurried:
                 await anyio.sleep(PROGRESS_CHECK)
             for side, pump in pumps.items():
                 if pump.moved == moved[side] and self._ends[side]._hung_up(half=waited_for):
@@ -316,7 +337,10 @@ class Bridge:
     def _finish(self, end: BridgeEnd) -> None:
         if self._end is None:
             self._end = end
-            self._scope.cancel()
+            if self._scope is not None:
+                self._scope.cancel()
+            if self._wake is not None:
+                self._wake()
 
     async def _close(self) -> None:
         line = self.line
@@ -336,15 +360,7 @@ class Bridge:
     def _looks(self, side: Side) -> tuple[Callable[[int], None], Tap | None]:
         """What counts the bytes of a direction, and what taps them, if any hook does."""
         direction = Direction.A_TO_B if side == "a" else Direction.B_TO_A
-        stats = self.stats
-
-        def count_a_to_b(n: int) -> None:
-            stats.bytes_a_to_b += n
-
-        def count_b_to_a(n: int) -> None:
-            stats.bytes_b_to_a += n
-
-        count = count_a_to_b if side == "a" else count_b_to_a
+        count = self.stats._count_a_to_b if side == "a" else self.stats._count_b_to_a
         taps = [hook.data for hook in self.hooks if overrides(hook, "data")]
 
         def tap(view: memoryview) -> memoryview:

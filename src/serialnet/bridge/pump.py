@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from ..core.transport import Transport
-from .copy.lane import Tap
+from .copy.lane import NOTHING, Tap
 from .copy.passage import Passage, open_passage
 from .copy.poller import Poller
 from .copy.waker import Waker
@@ -19,7 +19,7 @@ __all__ = ["BUFFER_SIZE", "Gate", "Pump", "Shared", "Tap"]
 BUFFER_SIZE = 65536
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Shared:
     """What both directions of a bridge share when a poller copies them.
 
@@ -67,9 +67,9 @@ class Pump:
         self._lends = source._lends and sink._lends
         self._passage: Passage | None = None
         self._buffer: memoryview | None = None
-        self._pending = memoryview(b"")
-        self._sending = anyio.CancelScope()
-        self._receiving = anyio.CancelScope()
+        self._pending = NOTHING
+        self._sending: anyio.CancelScope | None = None
+        self._receiving: anyio.CancelScope | None = None
         self._injected = b""
         self._moved = 0
         self._at_end = False
@@ -102,7 +102,8 @@ class Pump:
     def inject(self, data: bytes) -> None:
         """Send this after what was received so far, and before what comes next; not to be called by a tap."""
         self._injected += data
-        self._receiving.cancel()  # which loses nothing
+        if self._receiving is not None:
+            self._receiving.cancel()  # which loses nothing
         if self._passage is not None:
             self._passage.stop()
 
@@ -112,7 +113,7 @@ class Pump:
         if self._passage is not None:
             self._passage.discard()
         self._pending = self._pending[:0]
-        if self._sink.native_send_some:
+        if self._sending is not None and self._sink.native_send_some:
             self._sending.cancel()
 
     # On a poller

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import anyio
 
 from ..bridge import Bridge
@@ -24,7 +26,11 @@ class Session:
     def __init__(self, name: str, bridge: Bridge) -> None:
         self.name = name
         self.bridge = bridge
-        self.over: anyio.Event = anyio.Event()
+
+    @cached_property
+    def over(self) -> anyio.Event:
+        """Set at its end; most of the time nobody waits for that."""
+        return anyio.Event()
 
     async def is_ending(self) -> bool:
         """Wait for its end, unless it goes on: then return false."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -196,12 +196,9 @@ class Link(Reception[LinkEvent]):
                 await self._redial(tasks, ports)
 
     @override
-    async def _client(self, client: Transport, name: str, listener: Listener) -> None:
-        side, end = self._sides[id(listener)], _End(client, name)
-        if self._dialled:
-            await self._dial_for(side, end)
-        else:
-            await self._pair(side, end)
+    def _client(self, client: Transport, name: str, listener: Listener) -> Coroutine[Any, Any, None]:
+        attend = self._dial_for if self._dialled else self._pair
+        return attend(self._sides[id(listener)], _End(client, name))
 
     # Both ends are dialled: ports stay open, streams are dialled anew for each session
 
@@ -227,7 +224,7 @@ class Link(Reception[LinkEvent]):
                 for end in ends.values():
                     await anyio.aclose_forcefully(end.transport)
                 raise
-            await self._join(ends)
+            await self._join(**ends)
             if anyio.current_time() - started > SHORT:
                 delays = self._dialled["a"].reconnect.delays()
             else:
@@ -250,7 +247,7 @@ class Link(Reception[LinkEvent]):
         finally:
             self._dialling -= 1
         if isinstance(far, Transport):
-            await self._join({side: client, far_side: _End(far, str(dialled.endpoint))})
+            await self._join(**{side: client, far_side: _End(far, str(dialled.endpoint))})
         elif self._sessions or self._dialling or dialled.wait:
             self._refuse(client.name, str(far))
         else:
@@ -300,7 +297,7 @@ class Link(Reception[LinkEvent]):
             for side, end in ends.items()
             if self._keep_waiting and not isinstance(end.transport, AskingTransport)
         }
-        over = await self._join({**ends, **leased})
+        over = await self._join(**{**ends, **leased})
         return next((side for side in leased if over is not None and over.by != side), None)
 
     async def _wait_for_partner(self, side: Side, client: _End) -> None:
@@ -319,10 +316,9 @@ class Link(Reception[LinkEvent]):
 
     # Sessions
 
-    async def _join(self, ends: Mapping[Side, _End]) -> BridgeEnd | None:
-        a, b = ends["a"], ends["b"]
+    async def _join(self, a: _End, b: _End) -> BridgeEnd | None:
         hooks = self._hooks
-        if self._auto_reset and any(isinstance(end.transport, AskingTransport) for end in ends.values()):
+        if self._auto_reset and any(isinstance(end.transport, AskingTransport) for end in (a, b)):
             hooks = [*hooks, AutoReset]
         try:
             bridge = Bridge(a.transport, b.transport, hooks=hooks)
@@ -337,7 +333,7 @@ class Link(Reception[LinkEvent]):
         logger.info("%s are joined", session.name)
         self._tell(SessionStarted(a.name, b.name))
         try:
-            end = await self._run(bridge)
+            end = await (_run_with(port, bridge) if isinstance(port := bridge.port, Kept) else bridge.run())
         finally:
             self._sessions.remove(session)
             _add(self._totals, session)
@@ -349,18 +345,17 @@ class Link(Reception[LinkEvent]):
             self._over.set()
         return end
 
-    async def _run(self, bridge: Bridge) -> BridgeEnd:
-        if not isinstance(bridge.port, Kept):
-            return await bridge.run()
-        async with anyio.create_task_group() as tasks:  # it is ours alone, not lent to us
-            tasks.start_soon(bridge.port.run)
-            end = await bridge.run()
-            tasks.cancel_scope.cancel()
-        return end
-
     def _fail(self, error: Exception) -> None:
         self._error = self._error or error
         self._over.set()
+
+
+async def _run_with(port: Kept, bridge: Bridge) -> BridgeEnd:
+    async with anyio.create_task_group() as tasks:  # the port is ours alone, not lent to us
+        tasks.start_soon(port.run)
+        end = await bridge.run()
+        tasks.cancel_scope.cancel()
+    return end
 
 
 def _add(stats: LinkStats, session: Session) -> None:

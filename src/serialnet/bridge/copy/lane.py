@@ -22,7 +22,7 @@ import anyio
 from ...core.loan import Sink, Source
 from .pools import PIPE_SIZE, Pipe, give_pipe, give_scratch, take_pipe, take_scratch
 
-__all__ = ["OFF", "READING", "SENDING", "Lane", "State", "Tap"]
+__all__ = ["NOTHING", "OFF", "READING", "SENDING", "Lane", "State", "Tap"]
 
 Tap: TypeAlias = Callable[[memoryview], memoryview]
 

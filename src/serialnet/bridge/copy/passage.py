@@ -13,52 +13,51 @@ from .poller import Poller, Ride
 __all__ = ["Passage", "open_passage"]
 
 
-class Passage:
+class Passage(Ride):
     """A direction whose halves are lent, while a poller copies it."""
+
+    __slots__ = ("_poller", "_stopped", "unsent")
 
     def __init__(
         self, lane: Lane, lock: threading.Lock, wake: Callable[[], None], poller: Poller | None
     ) -> None:
+        super().__init__(lane, lock, wake)
         self.unsent: bytes = b""
         """After the end: what was received and has still to be sent."""
-        self._lane = lane
-        self._lock = lock
-        self._wake = wake
-        self._ride = Ride(lane, lock, wake)
         self._stopped = False
         lane.source.revoke = lane.sink.revoke = self.stop
         lane.sink.interject = self._interject
         with lock:
             if poller is None:
-                poller = thread.add(self._ride)
+                poller = thread.add(self)
             else:
-                poller.add(self._ride)
+                poller.add(self)
         self._poller = poller
 
     @property
     def moved(self) -> int:
         """Bytes that the sink has taken."""
-        return self._lane.moved
+        return self.lane.moved
 
     @property
     def is_over(self) -> bool:
         """Whether it has stopped, by itself or not."""
-        return self._lane.state is OFF
+        return self.lane.state is OFF
 
     @property
     def at_end(self) -> bool:
         """Whether the source is at its end of file, and all that came before has been delivered."""
-        return self._lane.at_end
+        return self.lane.at_end
 
     @property
     def passed_end(self) -> bool:
         """Whether the sink was told of it."""
-        return self._lane.passed_end
+        return self.lane.passed_end
 
     def discard(self) -> None:
         """Throw away what was received and not sent."""
-        with self._lock:
-            self._lane.discard()
+        with self.lock:
+            self.lane.discard()
 
     def stop(self) -> None:
         """Stop copying, and give the halves back.
@@ -68,21 +67,21 @@ class Passage:
         if self._stopped:
             return
         self._stopped = True
-        lane = self._lane
+        lane = self.lane
         unsent = b""
         if not self._poller.forgotten:
-            with self._lock:
-                self._poller.remove(self._ride)
+            with self.lock:
+                self._poller.remove(self)
                 was_over = self.is_over
                 unsent = lane.stop()
                 if not was_over:
-                    self._wake()
+                    self.wake()
         lane.source.give_back(lane.error)
         self.unsent = lane.sink.give_back(unsent)
 
     def _interject(self, wire: bytes) -> int:
-        with self._lock:
-            return self._lane.interject(wire)
+        with self.lock:
+            return self.lane.interject(wire)
 
 
 async def open_passage(
