@@ -253,6 +253,26 @@ async def test_it_tries_again_without_being_told() -> None:
         await port.restored()
 
 
+@pytest.mark.parametrize(("short", "attempts"), [(60.0, 0), (0.0, 1)])
+async def test_one_that_is_lost_soon_is_not_tried_again_at_once(
+    short: float, attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a server that takes a connection and closes it: each would be a loss, and none an error to open."""
+    monkeypatch.setattr(kept, "SHORT", short)
+    cable = Cable()
+    port = Kept(cable.port, cable, Gap(), Reconnect(60, 60))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(port.run)
+        await anyio.sleep(0.01)
+        await lost(port, cable)
+        await anyio.wait_all_tasks_blocked()
+        assert cable.attempts == attempts
+        if not attempts:
+            cable.plug()  # there is news of it
+            await port.restored()
+        tasks.cancel_scope.cancel()
+
+
 def test_delays() -> None:
     delays = list(islice(Reconnect(0.25, 10).delays(), 9))
     for delay, longest in zip(delays, (0.25, 0.5, 1, 2, 4, 8, 10, 10, 10), strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
@@ -20,7 +20,7 @@ from ..core.transport import Transport, TransportAttribute
 from ..values.events import InputsChanged, LineEvent, Lost, Restored, SettingsChanged
 from ..values.requests import SetOutputs
 from ..values.settings import Inputs, LineSettings, Outputs, Purge
-from .policies import Gap, GapPolicy, Reconnect
+from .policies import SHORT, Gap, GapPolicy, Reconnect
 
 __all__ = ["Kept", "Source"]
 
@@ -97,10 +97,16 @@ class Kept(Transport):
 
     async def run(self) -> None:
         """Open the port again whenever it was lost, for ever."""
+        delays = self._reconnect.delays()
         while True:
+            since = anyio.current_time()
             while self._current is not None:
                 await self._changed.wait()
-            transport = await self._open()
+            if self._lost_at - since > SHORT:
+                delays = self._reconnect.delays()
+            else:  # as one that takes a connection and closes it: it must not be dialled without a pause
+                delays = await self._pause(delays)
+            transport = await self._open(delays)
             if self._closed:
                 await anyio.aclose_forcefully(transport)
                 return
@@ -110,8 +116,7 @@ class Kept(Transport):
             self.on_change(Restored(self.name))
             self._tell()
 
-    async def _open(self) -> Transport:
-        delays = self._reconnect.delays()
+    async def _open(self, delays: Iterator[float]) -> Transport:
         while True:
             settings, outputs = (self._line.settings, self._line.outputs) if self._line else (None, None)
             try:
@@ -125,12 +130,14 @@ class Kept(Transport):
                 return transport
             except (SerialnetError, OSError, *OVER) as error:
                 logger.debug("not yet: %s", error)
-            changed = False
-            with anyio.move_on_after(next(delays)):
-                await self._source.changed()
-                changed = True
-            if changed:
-                delays = self._reconnect.delays()
+            delays = await self._pause(delays)
+
+    async def _pause(self, delays: Iterator[float]) -> Iterator[float]:
+        """Wait before an attempt; return how long to wait before those after it."""
+        with anyio.move_on_after(next(delays)):
+            await self._source.changed()
+            return self._reconnect.delays()
+        return delays
 
     @property
     def name(self) -> str:

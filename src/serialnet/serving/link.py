@@ -27,15 +27,13 @@ from .access import LOOPBACK_ONLY, Access
 from .dialling import Dialled
 from .kept import Kept
 from .lease import Lease
-from .policies import HOLD, RECONNECT, Early, Gap, Reconnect
+from .policies import HOLD, RECONNECT, SHORT, Early, Gap, Reconnect
 
 __all__ = ["ClientWaiting", "Link", "LinkEvent", "LinkStats", "SessionEnded", "SessionStarted", "link"]
 
 logger: logging.Logger = logging.getLogger("serialnet.link")
 
 MOST_SESSIONS = 1024
-# Two dialled ends are not joined again at once after a session of fewer seconds.
-SHORT = 5.0
 FOREVER = float("inf")
 # What is kept of what a client sends while it waits for another.
 MOST_EARLY = 65536

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from ..values.reconnect import Reconnect
+from ..values.reconnect import SHORT, Reconnect
 
-__all__ = ["HOLD", "RECONNECT", "Early", "Gap", "GapPolicy", "Reconnect"]
+__all__ = ["HOLD", "RECONNECT", "SHORT", "Early", "Gap", "GapPolicy", "Reconnect"]
 
 
 class GapPolicy(Enum):

@@ -6,12 +6,17 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Reconnect"]
+__all__ = ["SHORT", "Reconnect"]
+
+# What is lost within so many seconds is not tried again at once.
+SHORT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
     """How often what was lost is tried again: at growing intervals, and never in step with others.
+
+    The first attempt comes at once, unless it was lost within 5 s.
 
     :param first: seconds until the first attempt after one that failed
     :param most: the longest interval, in seconds

@@ -1,0 +1,223 @@
+"""A network that is cut in every phase: the link comes back, and the program at the device never notices."""
+
+from __future__ import annotations
+
+import os
+import sys
+import termios
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import pytest
+
+import serialnet
+from serialnet import Gap, Reconnect, Server
+from serialnet.bridge import bridge
+from serialnet.serving import _guest
+from serialnet.serving._throttle import Throttle
+from serialnet.transports import relay as transports_relay
+from serialnet.transports.loop import LoopTransport
+
+from ..cuts import How, Network, network
+from ..interop.tools import until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="uses inotify")
+
+TOKEN = "a-token-of-the-tests"
+SOON = Reconnect(0.01, 0.05)
+FOR_EVER = Gap(timeout=float("inf"))
+ECHOED = 20.0
+# IAC SB COM-PORT-OPTION SET-BAUDRATE
+SET_BAUDRATE = b"\xff\xfa\x2c\x01"
+
+BAUDRATES = {termios.B9600: 9600, termios.B19200: 19200, termios.B115200: 115200}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "LINGER", 0.02)
+    monkeypatch.setattr(transports_relay, "RECONNECT", SOON)
+    monkeypatch.setattr(transports_relay, "HANDSHAKE_TIMEOUT", 0.5)
+    monkeypatch.setattr(transports_relay, "SILENCE", 1.0)
+    monkeypatch.setattr(Throttle, "blocks", lambda *_: False)  # it takes so many failures for guesses
+    monkeypatch.setattr(_guest, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(_guest, "ANSWER", 0.2)
+
+
+class Program:
+    """A program that has a device open all the time, sends numbers, and hears them come back."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        self.sent = 0
+        self.heard = bytearray()
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    async def send(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.sent += 1
+            line = b"%06d %06d\n" % (self.sent, self.sent)
+            while line:
+                await anyio.wait_writable(self._descriptor)
+                line = line[os.write(self._descriptor, line) :]
+
+    async def listen(self) -> None:
+        """Hear what comes, for ever; an end or an error is what must not be."""
+        while True:
+            await anyio.wait_readable(self._descriptor)
+            try:
+                data = os.read(self._descriptor, 65536)
+            except BlockingIOError:
+                continue
+            assert data
+            self.heard += data
+
+    async def is_through(self) -> None:
+        """Send numbers until one that is sent now comes back."""
+        first = self.sent + 1
+        with anyio.fail_after(ECHOED):
+            while not any(number >= first for number in self.numbers):
+                await self.send()
+                await anyio.sleep(0.02)
+
+    @property
+    def numbers(self) -> list[int]:
+        """What was heard; lines of which a cut took a part are left out."""
+        lines = [line.split(b" ") for line in bytes(self.heard).split(b"\n") if len(line) == 13]
+        return [int(line[0]) for line in lines if len(line) == 2 and line[0] == line[1]]
+
+    @property
+    def baudrate(self) -> int:
+        return BAUDRATES[termios.tcgetattr(self._descriptor)[4]]
+
+    def set_baudrate(self, baudrate: int) -> None:
+        attributes = termios.tcgetattr(self._descriptor)
+        attributes[4:6] = [next(code for code, rate in BAUDRATES.items() if rate == baudrate)] * 2
+        termios.tcsetattr(self._descriptor, termios.TCSANOW, attributes)
+
+
+@asynccontextmanager
+async def program(path: Path) -> AsyncIterator[Program]:
+    made = Program(path)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(made.listen)
+            await made.is_through()
+            yield made
+            tasks.cancel_scope.cancel()
+    finally:
+        made.close()
+    assert made.numbers == sorted(set(made.numbers))  # none twice, none out of order
+
+
+@dataclass
+class Way:
+    """A port far away, the network that leads there, and a program at a device here."""
+
+    port: LoopTransport
+    network: Network
+    server: Server
+    program: Program
+    dials: bool
+    """Whether it is this end that connects to the network, and not the port's."""
+
+    async def lose(self) -> None:
+        """Reset what stands."""
+        losses = self.server.stats.losses
+        self.network.cut(How.RESET)
+        await until(lambda: self.server.stats.losses > losses)
+
+    async def is_cut(self) -> None:
+        with anyio.fail_after(20):
+            await self.network.is_cut.wait()
+
+    async def changes_settings(self, how: How) -> None:
+        """Cut the network behind the command that asks for another baud rate."""
+        baudrate = 9600 if self.port.line.settings.baudrate != 9600 else 19200
+        self.network.cut_behind(SET_BAUDRATE, how, to_server=self.dials)
+        self.program.set_baudrate(baudrate)
+        await self.is_cut()
+        if how is How.STALL:
+            await until(lambda: self.program.baudrate != baudrate)  # it was refused, for want of an answer
+        await self.comes_back()
+        if how is not How.STALL:
+            await until(lambda: self.port.line.settings.baudrate == baudrate)
+            assert self.program.baudrate == baudrate
+
+    async def comes_back(self) -> None:
+        self.network.mend()
+        await self.program.is_through()
+
+
+@asynccontextmanager
+async def way(leg: str, scheme: str, directory: Path) -> AsyncIterator[Way]:
+    """Set all up.
+
+    :param leg: where the cuts are: before the server itself, or between a relay and one of the two
+    """
+    port = LoopTransport()
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        if leg == "direct":
+            far = await enter(serialnet.serve(port, f"{scheme}://127.0.0.1:0"))
+            cut = await enter(network(port_of(far.urls[0])))
+            url = f"{scheme}://127.0.0.1:{cut.port}"
+        else:
+            relay = await enter(serialnet.relay("tcp://127.0.0.1:0", tokens=TOKEN))
+            uncut = port_of(relay.urls[0])
+            cut = await enter(network(uncut))
+            layers = "rfc2217+relay" if scheme == "rfc2217" else "relay"
+            urls = [f"{layers}://127.0.0.1:{number}/lab?token={TOKEN}" for number in (cut.port, uncut)]
+            board, url = urls if leg == "board" else reversed(urls)
+            await enter(serialnet.serve(port, board))
+        if scheme == "rfc2217":
+            url += f"{'&' if '?' in url else '?'}timeout=0.5"
+        device = directory / "tty"
+        server = await enter(
+            serialnet.serve(url, f"pty://{device}", gap=FOR_EVER, reconnect=SOON, auto_reset=False)
+        )
+        yield Way(port, cut, server, await enter(program(device)), leg != "board")
+
+
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+@pytest.mark.parametrize("scheme", ["rfc2217", "tcp"])
+@pytest.mark.parametrize("leg", ["direct", "client", "board"])
+async def test_the_network_is_cut_in_every_phase(leg: str, scheme: str, tmp_path: Path) -> None:
+    async with way(leg, scheme, tmp_path) as it:
+        for how in How:
+            # while it is dialled
+            await it.lose()
+            it.network.cut(how)
+            before = it.network.connections
+            await until(lambda before=before: it.network.connections > before)  # type: ignore[misc]
+            await it.comes_back()
+            # while the ends agree
+            if (leg, scheme) != ("direct", "tcp"):
+                for behind in (1, 5, 20, 60):  # bytes of the answer
+                    it.network.cut_behind(behind, how, to_server=False)
+                    it.network.mend()
+                    await it.is_cut()
+                    await it.comes_back()
+            # while a command is answered
+            if scheme == "rfc2217":
+                await it.changes_settings(how)
+            # while bytes are on their way
+            for to_server in (True, False):
+                it.network.cut_behind(100, how, to_server=to_server)
+                await it.program.send(100)
+                await it.is_cut()
+                await it.comes_back()
+        # it was only slow: nothing is lost
+        sent = it.program.sent
+        it.network.cut(How.STALL)
+        await it.program.send(50)
+        it.network.mend(resume=True)
+        await until(lambda: it.program.numbers[-50:] == list(range(sent + 1, sent + 51)))
