@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
-from anyio.abc import SocketStream
 
 from ..chips import Board
+from ..core.opening import listen
+from ..core.transport import Transport
 from ..transports import _termios
 from ..transports._pty import Pty
 from ..transports._termios import System, get_attributes
@@ -63,7 +64,7 @@ async def host_board(board: Board) -> AsyncIterator[SimulatedPort]:
         port = SimulatedPort(board, Path(directory) / "port")
         try:
             async with (
-                await anyio.create_unix_listener(Path(directory) / "port") as listener,
+                listen(f"unix://{directory}/port") as listener,
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(listener.serve, port._answer)
@@ -164,7 +165,7 @@ class SimulatedPort:
             await wait(descriptor)
         self.wake()
 
-    async def _answer(self, stream: SocketStream) -> None:
+    async def _answer(self, stream: Transport) -> None:
         """Answer one request of the shim; what was written before it comes first."""
         try:
             async with stream:
