@@ -123,16 +123,18 @@ class Program:
 async def running(
     *arguments: str,
     directory: Path,
+    within: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     tells: str = r"^listening on (\S+)",
     count: int = 1,
 ) -> AsyncIterator[Program]:
     """Run a Python program in the background, as long as the block lasts.
 
+    :param within: a command that runs another one somewhere else
     :param tells: what matches each line in which it says where it is to be reached
     :param count: how many such lines are waited for
     """
-    command = [sys.executable, *arguments]
+    command = [*within, sys.executable, *arguments]
     with tempfile.NamedTemporaryFile(dir=directory, suffix=".errors") as errors:
         process = await anyio.open_process(
             command,
