@@ -1,0 +1,12 @@
+"""Ready-made hooks, to be given to a bridge or a server.
+
+>>> import serialnet
+>>> from serialnet.hooks import OnConnect
+>>> serving = serialnet.serve("/dev/ttyUSB0", "tcp://127.0.0.1:4001", hooks=[OnConnect("dtr-pulse")])
+"""
+
+from ._auto_reset import AutoReset
+from ._flash_assist import FlashAssist
+from ._sequences import OnConnect, OnDisconnect, OnFirstData
+
+__all__ = ["AutoReset", "FlashAssist", "OnConnect", "OnDisconnect", "OnFirstData"]
