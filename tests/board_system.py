@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import struct
 import termios
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import anyio.from_thread
 import anyio.lowlevel
 from typing_extensions import override
 
+from serialnet.chips import Board
 from serialnet.testing.pty import SimulatedPort
+from serialnet.testing.usb import UsbSocket, usb_socket
 from serialnet.transports._termios import TIOCCBRK, TIOCSBRK, System
 
 T = TypeVar("T")
@@ -63,6 +66,25 @@ class BoardSystem(System):
         values = _in_loop(lambda: _ask(port, request, number))
         size = len(argument) if isinstance(argument, bytes) else INT.size
         return struct.pack(f"@{len(values)}i", *values).ljust(size, b"\0")
+
+
+class UsbSystem(BoardSystem):
+    """Gives modem lines to what is plugged into simulated USB sockets."""
+
+    def __init__(self) -> None:
+        self._sockets: list[UsbSocket] = []
+        super().__init__(self._port_of)
+
+    def _port_of(self, path: str) -> SimulatedPort | None:
+        there = [socket for socket in self._sockets if [port.url for port in socket.ports] == [path]]
+        return there[0].port if there else None
+
+    @asynccontextmanager
+    async def plugged_in(self, board: Board) -> AsyncIterator[UsbSocket]:
+        """Plug a board in, as long as the block lasts."""
+        async with usb_socket(board) as socket:
+            self._sockets.append(socket)
+            yield socket
 
 
 def _ask(port: SimulatedPort, request: int, argument: int) -> list[int]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         LineError,
         LineTimeoutError,
         LineUnsupportedError,
+        MassStorageError,
         OpenError,
         PortBusyError,
         SerialnetError,
@@ -106,6 +107,7 @@ __all__ = [
     "LinkStats",
     "Listener",
     "Lost",
+    "MassStorageError",
     "OpenError",
     "Opening",
     "Outputs",
@@ -159,7 +161,7 @@ if not TYPE_CHECKING:
         "core.endpoint": "Endpoint",
         "core.errors": (
             "BridgeError EndpointError LineError LineTimeoutError LineUnsupportedError "
-            "OpenError PortBusyError SerialnetError UnknownSchemeError"
+            "MassStorageError OpenError PortBusyError SerialnetError UnknownSchemeError"
         ),
         "core.line": "Line",
         "core.opening": "Opening connect listen",

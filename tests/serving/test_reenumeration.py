@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,34 +14,11 @@ import serialnet
 from serialnet import ClientConnected, ClientLeft, ClientRefused, Gap, GapPolicy, Lost, Restored
 from serialnet.chips import Board, Mode
 from serialnet.hooks import OnConnect, OnDisconnect
-from serialnet.testing.pty import SimulatedPort
-from serialnet.testing.usb import UsbSocket, usb_socket
-from serialnet.transports import serial
+from serialnet.transports import usb
 
-from ..board_system import BoardSystem
+from ..board_system import UsbSystem
 from ..interop.test_esptool import OFFSETS, SIZE, image
 from ..interop.tools import python, times, until
-
-
-@pytest.fixture
-def system(monkeypatch: pytest.MonkeyPatch) -> BoardSystem:
-    """Let the serial transport drive the modem lines of simulated devices."""
-    sockets: list[UsbSocket] = []
-
-    def find(path: str) -> SimulatedPort | None:
-        return next((s.port for s in sockets if s.port and s.ports[0].url == path), None)
-
-    system = BoardSystem(find)
-    monkeypatch.setattr(serial.factory, "_system", system)
-    monkeypatch.setattr(system, "sockets", sockets, raising=False)
-    return system
-
-
-@asynccontextmanager
-async def plugged_in(system: BoardSystem, board: Board) -> AsyncIterator[UsbSocket]:
-    async with usb_socket(board) as socket:
-        system.sockets.append(socket)  # type: ignore[attr-defined]
-        yield socket
 
 
 def s2() -> Board:
@@ -50,8 +26,8 @@ def s2() -> Board:
 
 
 @pytest.mark.parametrize("url", ["usb://303a:4001", "usb://?location=1-1", "the name that it has at first"])
-async def test_a_board_restarts_under_another_name(system: BoardSystem, url: str) -> None:
-    async with plugged_in(system, s2()) as socket:
+async def test_a_board_restarts_under_another_name(system: UsbSystem, url: str) -> None:
+    async with system.plugged_in(s2()) as socket:
         (first,) = socket.ports
         async with (
             serialnet.serve(first.url if " " in url else url, "rfc2217://127.0.0.1:0") as server,
@@ -87,12 +63,12 @@ ROUNDS = times(1, 50)
 
 @pytest.mark.parametrize("scheme", ["rfc2217", "tcp"])
 async def test_esptool_flashes_a_board_that_comes_and_goes(
-    system: BoardSystem, scheme: str, tmp_path: Path
+    system: UsbSystem, scheme: str, tmp_path: Path
 ) -> None:
     (tmp_path / "image.bin").write_bytes(image("esp32s2"))
     hooks = [] if scheme == "rfc2217" else [OnConnect("esp-bootloader"), OnDisconnect("esp-reset")]
     async with (
-        plugged_in(system, s2()) as socket,
+        system.plugged_in(s2()) as socket,
         serialnet.serve("usb://303a:4001", f"{scheme}://127.0.0.1:0", hooks=hooks) as server,
     ):
         for _ in range(ROUNDS):
@@ -110,9 +86,9 @@ async def test_esptool_flashes_a_board_that_comes_and_goes(
             await until(lambda: socket.board.connected and socket.port is not None)
 
 
-async def test_signalling_a_loss_ends_the_session_and_not_the_server(system: BoardSystem) -> None:
+async def test_signalling_a_loss_ends_the_session_and_not_the_server(system: UsbSystem) -> None:
     async with (
-        plugged_in(system, s2()) as socket,
+        system.plugged_in(s2()) as socket,
         serialnet.serve("usb://303a", "tcp://127.0.0.1:0", gap=Gap(GapPolicy.SIGNAL)) as server,
         server.events() as events,
     ):
@@ -134,6 +110,38 @@ async def test_signalling_a_loss_ends_the_session_and_not_the_server(system: Boa
             assert await client.receive() == b"echo"
 
 
+@pytest.mark.parametrize("url", ["usb://303a", "usb://?location=1-1", "the name that it has at first"])
+async def test_a_board_that_comes_back_as_a_disk(
+    system: UsbSystem,
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(usb, "SYSFS", tmp_path)
+    async with system.plugged_in(s2()) as socket:
+        (first,) = socket.ports
+        async with (
+            serialnet.serve(
+                first.url if " " in url else url, "tcp://127.0.0.1:0", gap=Gap(GapPolicy.SIGNAL)
+            ) as server,
+            server.events() as events,
+        ):
+            await socket.unplug()
+            assert isinstance(await anext(events), Lost)
+            interface = tmp_path / "1-1:1.0"
+            interface.mkdir()
+            (interface / "bInterfaceClass").write_text("08\n")
+            await until(lambda: "is not back: the board at 1-1 is there as mass storage only" in caplog.text)
+            async with serialnet.connect(server.urls[0]):
+                refused = await anext(events)
+                assert isinstance(refused, ClientRefused)
+                assert "mass storage only" in refused.reason
+            await socket.plug_in()
+            assert isinstance(await anext(events), Restored)
+    assert caplog.text.count("mass storage only") == 2  # one of them for the client
+
+
 def longer_than(data: bytearray, length: int) -> bool:
     return len(data) > length
 
@@ -141,11 +149,11 @@ def longer_than(data: bytearray, length: int) -> bool:
 CYCLES = times(6, 200)
 
 
-async def test_cables_are_pulled_at_random_times(system: BoardSystem) -> None:
+async def test_cables_are_pulled_at_random_times(system: UsbSystem) -> None:
     """What the device took is echoed once and in order; nothing else comes."""
     chance = random.Random(1)
     async with (
-        plugged_in(system, s2()) as socket,
+        system.plugged_in(s2()) as socket,
         serialnet.serve("usb://303a", "rfc2217://127.0.0.1:0") as server,
         serialnet.connect(server.urls[0]) as port,
     ):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import serialnet
-from serialnet import EndpointError, OpenError, PortInfo, TransportAttribute
+from serialnet import EndpointError, MassStorageError, OpenError, PortInfo, TransportAttribute
 from serialnet.core.endpoint import Endpoint
 from serialnet.core.opening import check
 from serialnet.port_list import use_source
@@ -92,5 +92,11 @@ async def test_a_board_that_is_a_disk_now(tmp_path: Path, monkeypatch: pytest.Mo
     interface = tmp_path / "1-1.2:1.0"
     interface.mkdir()
     (interface / "bInterfaceClass").write_text("08\n")
-    with use_source(list), pytest.raises(OpenError, match="as mass storage only"):
+    with use_source(list), pytest.raises(MassStorageError, match="as mass storage only"):
+        await serialnet.connect("usb://?location=1-1.2")
+    # One that is about to be a serial port, too.
+    serial = tmp_path / "1-1.2:1.1"
+    serial.mkdir()
+    (serial / "bInterfaceClass").write_text("02\n")
+    with use_source(list), pytest.raises(OpenError, match="no such device"):
         await serialnet.connect("usb://?location=1-1.2")

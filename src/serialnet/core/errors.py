@@ -6,7 +6,8 @@
     ├── EndpointError (ValueError)     a URL or an option that cannot be used
     │   └── UnknownSchemeError         no transport of that name
     ├── OpenError (OSError)            what cannot be opened
-    │   └── PortBusyError              somebody else has it
+    │   ├── PortBusyError              somebody else has it
+    │   └── MassStorageError           the device is there as a disk, without a serial port
     ├── LineError                      a line did not do what was asked
     │   ├── LineTimeoutError (TimeoutError)
     │   └── LineUnsupportedError
@@ -22,6 +23,7 @@ __all__ = [
     "LineError",
     "LineTimeoutError",
     "LineUnsupportedError",
+    "MassStorageError",
     "OpenError",
     "PortBusyError",
     "SerialnetError",
@@ -50,6 +52,10 @@ class OpenError(SerialnetError, OSError):
 
 class PortBusyError(OpenError):
     """A port that somebody else holds."""
+
+
+class MassStorageError(OpenError):
+    """A board that is there as mass storage only, as some boot loaders are: it waits for a file."""
 
 
 class LineError(SerialnetError):

@@ -14,7 +14,7 @@ import anyio.lowlevel
 from typing_extensions import Buffer, override
 
 from ..core import loan
-from ..core.errors import LineTimeoutError, SerialnetError
+from ..core.errors import LineTimeoutError, MassStorageError, SerialnetError
 from ..core.line import Line
 from ..core.transport import Transport, TransportAttribute
 from ..values.events import InputsChanged, LineEvent, Lost, Restored, SettingsChanged
@@ -78,7 +78,7 @@ class Kept(Transport):
         self._gap = gap
         self._reconnect = reconnect
         self.reason: str = ""
-        """Why it was lost last."""
+        """Why it is gone, or was last."""
         self._lost_at = 0.0
         self._closed = False
         self._changed = anyio.Event()
@@ -129,7 +129,11 @@ class Kept(Transport):
                     raise
                 return transport
             except (SerialnetError, OSError, *OVER) as error:
-                logger.debug("not yet: %s", error)
+                if isinstance(error, MassStorageError) and self.reason != str(error):
+                    self.reason = str(error)
+                    logger.warning("%s is not back: %s", self.name, error)
+                else:
+                    logger.debug("not yet: %s", error)
             delays = await self._pause(delays)
 
     async def _pause(self, delays: Iterator[float]) -> Iterator[float]:

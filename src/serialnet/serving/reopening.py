@@ -8,7 +8,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from ..core.endpoint import Endpoint
-from ..core.errors import OpenError
+from ..core.errors import MassStorageError, OpenError
 from ..core.opening import connect, option_names
 from ..core.transport import Transport, TransportAttribute
 from ..port_list import PortInfo, find_port, list_ports
@@ -58,6 +58,7 @@ class Reopening:
         return transport
 
     async def _open(self, options: dict[str, object]) -> Transport:
+        is_disk: MassStorageError | None = None
         if self._info is not None and self._info.location is not None:
             at_socket = replace(
                 self._endpoint,
@@ -68,10 +69,16 @@ class Reopening:
             )
             try:
                 return await connect(at_socket, **options)
-            except OpenError:
+            except OpenError as error:
                 if await self._is_another():
                     raise
-        return await connect(self._endpoint, **options)
+                is_disk = error if isinstance(error, MassStorageError) else None
+        try:
+            return await connect(self._endpoint, **options)
+        except OpenError:
+            if is_disk is not None:  # that says more than that there is none
+                raise is_disk from None
+            raise
 
     async def _is_another(self) -> bool:
         """Whether a device that is not ours has our name."""

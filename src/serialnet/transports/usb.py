@@ -10,17 +10,19 @@ from pathlib import Path
 from anyio.to_thread import run_sync
 
 from ..core.endpoint import Endpoint
-from ..core.errors import EndpointError, OpenError
+from ..core.errors import EndpointError, MassStorageError, OpenError
 from ..core.options import option
 from ..core.registry import TransportFactory, find_factory
 from ..core.transport import Listener, Transport
 from ..port_list import PortInfo, list_ports
 from ._line_options import SerialOptions
 
-__all__ = ["UsbOptions", "factory", "find"]
+__all__ = ["UsbOptions", "factory", "find", "find_at"]
 
 SYSFS = Path("/sys/bus/usb/devices")
+# The classes of interfaces: a serial port of a standard kind has two, for control and data.
 MASS_STORAGE = 0x08
+SERIAL = {0x02, 0x0A}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def describe(endpoint: Endpoint, options: UsbOptions) -> Description:
 def find(endpoint: Endpoint, wanted: Description) -> PortInfo:
     """Find the one port that fits; to be called in a thread.
 
+    :raises MassStorageError: if there is nothing but a disk
     :raises OpenError: if there is none, or several
     """
     plugged_in = [port for port in list_ports() if port.vid is not None]
@@ -91,9 +94,9 @@ def find(endpoint: Endpoint, wanted: Description) -> PortInfo:
             return port
         case []:
             if wanted.location is not None and _is_mass_storage(wanted.location):
-                raise OpenError(
+                raise MassStorageError(
                     errno.ENODEV,
-                    f"the device at {wanted.location} is there as mass storage only: it has no serial port "
+                    f"the board at {wanted.location} is there as mass storage only: it has no serial port "
                     "until it gets a firmware or is restarted",
                 )
             others = f"; plugged in: {'; '.join(map(_shown, plugged_in))}" if plugged_in else ""
@@ -106,18 +109,29 @@ def find(endpoint: Endpoint, wanted: Description) -> PortInfo:
             )
 
 
+def find_at(location: str) -> PortInfo:
+    """Find the one port at a USB socket; to be called in a thread.
+
+    :raises MassStorageError: if there is nothing but a disk
+    :raises OpenError: if there is none, or several
+    """
+    endpoint = Endpoint(("usb",), options={"location": location})
+    return find(endpoint, Description(None, None, None, location, None))
+
+
 def _is_at(location: str | None, wanted: str) -> bool:
     """Whether a location, perhaps with an interface behind it (``1-1.2:1.0``), is the wanted one."""
     return location is not None and (location == wanted or location.startswith(f"{wanted}:"))
 
 
 def _is_mass_storage(location: str) -> bool:
-    """Whether a disk is what there is at a USB socket (Linux tells)."""
+    """Whether a disk is at a USB socket, and nothing that may be about to be a serial port (Linux tells)."""
     try:
         interfaces = SYSFS.glob(f"{location.partition(':')[0]}:*/bInterfaceClass")
-        return any(int(interface.read_text(), 16) == MASS_STORAGE for interface in interfaces)
+        classes = {int(interface.read_text(), 16) for interface in interfaces}
     except (OSError, ValueError):
         return False
+    return MASS_STORAGE in classes and not classes & SERIAL
 
 
 def _shown(port: PortInfo) -> str:
