@@ -22,6 +22,7 @@ from serialnet import (
     PurgeRequest,
     SetOutputs,
     hooks,
+    resets,
 )
 from serialnet.bridge import asking, bridge
 from serialnet.chips import Board, Mode
@@ -404,6 +405,70 @@ async def test_sequences_that_cannot_be_played(
     await bridged(asker, port, kind("D1"))
     assert "cannot play D1: not this device" in caplog.text
     assert port.written == b"x"
+
+
+# The 1200-baud touch
+
+SLOW = LineSettings(1200)
+
+
+@pytest.fixture
+def no_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resets, "TOUCH_HOLD", 0.01)
+
+
+@pytest.mark.usefixtures("no_hold")
+async def test_setting_1200_baud_and_leaving_is_a_touch() -> None:
+    port = FakePort()
+    port.fake_line._outputs = Outputs(True, True)
+    asker = FakeAsker(Configure(SLOW), Configure(SLOW, unchanged=SLOW))
+    asker.end()
+    await bridged(asker, port, hooks.Touch())
+    after = [LineSettings(), Outputs(True, True)]
+    assert port.story == [SLOW, SLOW, "drain", Outputs(True, True), SLOW, Outputs(), *after]
+
+
+@pytest.mark.usefixtures("no_hold")
+async def test_dropping_dtr_is_one_by_itself() -> None:
+    port = FakePort()
+    port.fake_line._outputs = Outputs(True, True)
+    asker = FakeAsker(Configure(SLOW), SetOutputs(dtr=False, unchanged=Outputs(True, True)))
+    asker.end()
+    await bridged(asker, port, hooks.Touch())
+    assert port.story == [SLOW, Outputs(rts=True), "drain", LineSettings(), Outputs(True, True)]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        (Configure(SLOW), b"a question"),
+        (Configure(SLOW, unchanged=SLOW),),
+        (Configure(SLOW), Configure(LineSettings(9600), unchanged=SLOW)),
+        (b"at another rate",),
+    ],
+)
+async def test_work_is_no_touch(script: Sequence[bytes | Configure]) -> None:
+    port, asker = FakePort(), FakeAsker(*script)
+    asker.end()
+    await bridged(asker, port, hooks.Touch())
+    assert port.story[-1] == "drain"
+
+
+async def test_a_port_that_stays_at_its_rate_is_not_touched() -> None:
+    port, asker = FakePort(), FakeAsker(Configure(SLOW))
+    port.fake_line.errors["configure"] = LineError("no")
+    asker.end()
+    await bridged(asker, port, hooks.Touch())
+    assert port.story == ["drain"]
+
+
+async def test_a_port_that_ends_the_session_itself_is_not_touched() -> None:
+    port, asker = FakePort(), FakeAsker(Configure(SLOW))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bridged, asker, port, hooks.Touch())
+        await asker.until(lambda: asker.answers)
+        port.end(anyio.BrokenResourceError("unplugged"))
+    assert port.log == [SLOW]
 
 
 # Flashers, kept waiting

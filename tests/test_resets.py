@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import serialnet
-from serialnet import LineError, Outputs, SetOutputs, resets
+from serialnet import LineError, LineSettings, Lost, Outputs, SetOutputs, resets
 from serialnet.chips import Board, Mode
 from serialnet.transports.sim import SimulatedTransport
 from serialnet.wire.resets import LONGEST_SEQUENCE, SEQUENCES, Step, Wait, parse_sequence
@@ -127,3 +127,57 @@ async def test_a_cancelled_sequence_leaves_no_board_in_reset() -> None:
     with anyio.move_on_after(0.01):
         await resets.play(line, "U0,1|W5|U0,0")
     assert (line.outputs.dtr, line.outputs.rts) == (False, False)
+
+
+# The 1200-baud touch
+
+TOUCH = [Outputs(True, True), LineSettings(1200), Outputs()]
+RESTORED = [LineSettings(9600), Outputs(rts=True)]
+
+
+def at_9600_baud() -> FakePort:
+    port = FakePort()
+    port.fake_line._settings, port.fake_line._outputs = LineSettings(9600), Outputs(rts=True)
+    return port
+
+
+async def test_a_touch_that_a_board_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resets, "TOUCH_HOLD", 0.01)
+    port = at_9600_baud()
+    assert await resets.touch(port.fake_line) is False
+    assert port.log == [*TOUCH, *RESTORED]
+
+
+async def test_a_touch_that_a_board_obeys() -> None:
+    port = at_9600_baud()
+    port.fake_line.queued.append(Lost("restarted"))
+    assert await resets.touch(port.fake_line) is True
+    assert port.log == [*TOUCH, *RESTORED]  # whatever opens it again knows by that what it is to have
+
+
+async def test_a_board_that_goes_at_once() -> None:
+    port = at_9600_baud()
+    port.fake_line.errors["configure"] = anyio.BrokenResourceError("gone")
+    assert await resets.touch(port.fake_line) is True
+
+
+async def test_a_line_that_cannot_be_watched_is_touched_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resets, "TOUCH_HOLD", 0.01)
+    port = at_9600_baud()
+    port.fake_line.errors["events"] = LineError("no inputs")
+    assert await resets.touch(port.fake_line) is False
+    assert port.log == [*TOUCH, *RESTORED]
+
+
+async def test_a_line_that_cannot_be_set_to_1200_baud() -> None:
+    port = at_9600_baud()
+    port.fake_line.errors["configure"] = LineError("no")
+    with pytest.raises(LineError):
+        await resets.touch(port.fake_line)
+
+
+async def test_a_cancelled_touch_leaves_the_line_as_it_was() -> None:
+    port = at_9600_baud()
+    with anyio.move_on_after(0.01):
+        await resets.touch(port.fake_line)
+    assert port.log == [*TOUCH, *RESTORED]

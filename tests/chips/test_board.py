@@ -432,6 +432,35 @@ def test_re_enumeration() -> None:
     assert board.boots == [Mode.DOWNLOAD, Mode.DOWNLOAD, Mode.APPLICATION]
 
 
+def touched(*outputs: Outputs) -> Board:
+    board = Board("esp32s2", reenumerate=True, touch=True)
+    board.set_outputs(Outputs(True, True), 0)
+    board.configure(LineSettings(1200), 0)
+    for at, change in enumerate(outputs):
+        board.set_outputs(change, 1 + at / 10)
+    return board
+
+
+def test_a_touch() -> None:
+    board = touched(Outputs(rts=True))
+    board.advance(1.2)
+    assert (board.connected, board.boots) == (True, [])
+    board.advance(1.3)
+    assert (board.connected, board.boots) == (False, [Mode.DOWNLOAD])
+    board.advance(1.6)
+    assert (board.name, board.mode) == ("usb1", Mode.DOWNLOAD)
+    hard_reset(board, 2)
+    board.advance(4)
+    assert (board.name, board.mode) == ("usb2", Mode.APPLICATION)
+
+
+@pytest.mark.parametrize("after", [[], [Outputs(), Outputs(dtr=True)], [Outputs(dtr=True)]])
+def test_no_touch(after: list[Outputs]) -> None:
+    board = touched(*after)
+    board.advance(10)
+    assert board.boots == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -440,6 +469,7 @@ def test_re_enumeration() -> None:
         ({"capacitor": float("nan")}, "capacitor must be"),
         ({"flash_size": 1000}, "flash_size must be a power of two from 262144 to 16777216, not 1000"),
         ({"reenumerate": True}, "only an esp32s2 can have reenumerate, not an esp32"),
+        ({"chip": "esp32s2", "touch": True}, "only a board with reenumerate can have touch"),
         ({"chip": "esp32s2", "usb_jtag": True}, "only an esp32c3 can have usb_jtag, not an esp32s2"),
     ],
 )

@@ -26,6 +26,7 @@ from serialnet import (
 from serialnet.serving import kept
 from serialnet.serving.kept import Kept
 from serialnet.serving.policies import Gap, GapPolicy, Reconnect
+from serialnet.wire import touch
 
 from ..fake_ends import FakePort, cancelled_everywhere
 
@@ -94,9 +95,10 @@ async def lost(port: Kept, cable: Cable) -> FakePort:
     with anyio.CancelScope() as scope:
         scope.cancel()
         await port.receive()
-    with anyio.move_on_after(0.01):
-        await port.receive()
-    assert old.closed
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(port.receive)
+        await old.until(lambda: old.closed)
+        tasks.cancel_scope.cancel()
     assert port.lost == "unplugged"
     return old
 
@@ -223,6 +225,48 @@ async def test_a_change_that_comes_while_it_is_opened_is_made_up_for() -> None:
         finally:
             kept.ANSWER_WITHIN = within
         assert cable.port.log == [Outputs(dtr=True)]
+
+
+SLOW = LineSettings(1200)
+
+
+@pytest.mark.parametrize("when", ["before the loss", "in the gap", "it goes at once"])
+async def test_a_board_that_was_touched_is_not_touched_again(
+    when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "ANSWER_WITHIN", 0)
+    cable = Cable()
+    cable.port.fake_line._outputs = Outputs(True, True)
+    async with keeping(cable) as port:
+        assert port.line is not None
+        await port.line.configure(SETTINGS)
+        if when == "it goes at once":
+            cable.unplug()
+        await port.line.configure(SLOW)
+        if when == "before the loss":
+            await port.line.set_outputs(dtr=False)
+        if when != "it goes at once":
+            await lost(port, cable)
+        if when == "in the gap":
+            await port.line.set_outputs(dtr=False)
+        cable.plug()
+        await port.restored()
+        settings, outputs = cable.asked[0]
+        assert settings == port.line.settings == SETTINGS
+        assert outputs == port.line.outputs == Outputs(dtr=when != "in the gap", rts=True)
+
+
+async def test_one_that_works_at_1200_baud_is_found_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(touch, "WITHIN", 0)
+    cable = Cable()
+    async with keeping(cable) as port:
+        assert port.line is not None
+        await port.line.configure(SLOW)
+        await anyio.sleep(0.001)
+        await lost(port, cable)
+        cable.plug()
+        await port.restored()
+        assert cable.asked == [(SLOW, Outputs())]
 
 
 async def test_losses_are_events() -> None:

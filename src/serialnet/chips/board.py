@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 
 from ..values.events import LineErrors
 from ..values.settings import Inputs, LineSettings, Outputs, Purge
@@ -32,6 +33,9 @@ GAP = 0.3
 #: about 136 kHz that flashers ask for).
 RESTART_DELAY = 0.01
 WATCHDOG_DELAY = 2000 / 136e3
+
+#: Seconds for which a firmware waits whether a touch is taken back.
+TOUCH_DELAY = 0.25
 
 
 class Mode(Enum):
@@ -73,6 +77,8 @@ class Board:
     :param pace: bytes take the time that they need at their rate; else they arrive at once
     :param reenumerate: (esp32s2) native USB: when it enters or leaves the download mode, the device
         disappears for 0.3 s and comes back under another name
+    :param touch: (with ``reenumerate``) its firmware restarts it into the download mode when the host sets
+        1200 baud and drops DTR, as Arduino's does; DTR and RTS do not reset it then
     :param usb_jtag: (esp32c3) connected through its USB Serial/JTAG controller, whose logic resets it
     :param firmware_log: what a firmware prints when it starts
     :raises ValueError: if a value is none of these
@@ -86,6 +92,7 @@ class Board:
         flash_size: int = 4 << 20,
         pace: bool = False,
         reenumerate: bool = False,
+        touch: bool = False,
         usb_jtag: bool = False,
         firmware_log: bytes = b"Hello from a simulated board\r\n",
     ) -> None:
@@ -97,12 +104,15 @@ class Board:
             )
         if reenumerate and chip != "esp32s2":
             raise ValueError(f"only an esp32s2 can have reenumerate, not an {chip}")
+        if touch and not reenumerate:
+            raise ValueError("only a board with reenumerate can have touch")
         if usb_jtag and chip != "esp32c3":
             raise ValueError(f"only an esp32c3 can have usb_jtag, not an {chip}")
         self._model = MODELS[chip]
         self._circuit = UsbJtagReset() if usb_jtag else TransistorReset(capacitor)
         self._reset_cause = Cause.USB if usb_jtag else Cause.POWER_ON
         self._reenumerate = reenumerate
+        self._has_touch = touch
         self._usb_jtag = usb_jtag
         self._has_uart = not (usb_jtag or reenumerate)
         self._firmware_log = firmware_log
@@ -120,6 +130,7 @@ class Board:
         self._program: Echo | Nothing | Loader | None = Echo()
         self._restart: Restart | None = None
         self._restarts: float | None = None
+        self._touched: float | None = None
         self._returns: float | None = None
         self._enumerations = 0
         self._known_as_loader = False
@@ -152,15 +163,18 @@ class Board:
             return
         self.breaks += outputs.brk and not self._outputs.brk
         self._outputs = outputs
-        self._circuit.set_outputs(outputs, self._now)
-        if self._circuit.held:
-            self._halt()
+        if not self._listens_for_touch:
+            self._circuit.set_outputs(outputs, self._now)
+            if self._circuit.held:
+                self._halt()
+        self._look_for_touch()
         self.advance(now)
 
     def configure(self, settings: LineSettings, now: float) -> None:
         """See the host change the settings of its side."""
         self.advance(now)
         self._settings = settings
+        self._look_for_touch()
 
     def purge(self, what: Purge, now: float) -> None:
         """Throw away what the host has not read (``RECEIVED``) or what is on its way to the chip."""
@@ -289,6 +303,7 @@ class Board:
         events = (
             (self._circuit.deadline, self._leave_reset),
             (self._restarts, self._carry_out_restart),
+            (self._touched, partial(self._boot, Cause.SOFTWARE, download=True)),
             (self._returns, self._return),
             (self._from_host.deadline, self._arrive),
             (self._to_host.deadline, self._deliver),
@@ -298,10 +313,22 @@ class Board:
 
     def _halt(self) -> None:
         self._program = None
-        self._restarts = None
+        self._restarts = self._touched = None
         self._uart = LineSettings()
         self._to_host.clear()
         self.stalled = False
+
+    @property
+    def _listens_for_touch(self) -> bool:
+        """Whether a firmware runs that takes DTR for a message; then RTS has no meaning."""
+        return self._has_touch and self.mode is Mode.APPLICATION
+
+    def _look_for_touch(self) -> None:
+        is_touch = self._settings.baudrate == 1200 and not self._outputs.dtr
+        if not (is_touch and self._listens_for_touch and self.connected):
+            self._touched = None
+        elif self._touched is None:
+            self._touched = self._now + TOUCH_DELAY
 
     def _leave_reset(self) -> None:
         self._circuit.deadline = None

@@ -57,10 +57,17 @@ def add_hook_options(parser: argparse.ArgumentParser, *, auto_reset: bool = True
             action="store_false",
             help="pass each change of DTR and RTS on as it comes; stock esptool cannot reset a board then",
         )
+    parser.add_argument(
+        "--no-touch",
+        dest="touch",
+        action="store_false",
+        help="leave the board alone when a client sets 1200 baud and leaves, which restarts many boards with "
+        "a USB of their own into their boot loader",
+    )
 
 
 def hooks_from(options: argparse.Namespace) -> list[Hook]:
-    """Make the hooks that were asked for; ``options.auto_reset`` says whether that one is wanted, too."""
+    """Make the hooks that were asked for; ``options.auto_reset`` and ``options.touch`` are for those two."""
     hooks: list[Hook] = []
     try:
         for sequence, hook in (

@@ -63,7 +63,7 @@ async def run(options: argparse.Namespace) -> int:
     hooks: list[Hook | HookFactory] = [*hooks_from(options), *assist_from(options, port, for_tools=True)]
     async with (
         until_interrupted(),
-        serve(port, device, hooks=hooks, gap=FOR_EVER, auto_reset=False) as server,
+        serve(port, device, hooks=hooks, gap=FOR_EVER, auto_reset=False, touch=options.touch) as server,
     ):
         path = device.path or Endpoint.parse(server.urls[0]).path
         announce(

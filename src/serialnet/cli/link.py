@@ -90,6 +90,7 @@ async def run(options: argparse.Namespace) -> int:
             wait=options.wait,
             once=once,
             auto_reset=options.auto_reset,
+            touch=options.touch,
             early=Early(options.early),
             keep_waiting=options.keep_waiting,
         ) as link,

@@ -27,7 +27,7 @@ COMMANDS = {
     "run": "run a program that is built on pyserial with serialnet's URLs",
     "monitor": "a terminal for a port",
     "ports": "list the serial ports of this machine",
-    "reset": "restart a board by DTR and RTS",
+    "reset": "restart a board by DTR and RTS, or by a touch",
     "doctor": "find out what is wrong with a port",
     "demo": "flash a simulated board through the network",
 }

@@ -76,6 +76,7 @@ async def run(options: argparse.Namespace) -> int:
             access=access_from(options),
             gap=None if options.no_reopen else gap_from(options),
             auto_reset=options.auto_reset,
+            touch=options.touch,
         ) as server,
         server.events() as events,
         anyio.create_task_group() as tasks,

@@ -8,5 +8,6 @@
 from ._auto_reset import AutoReset
 from ._flash_assist import FlashAssist
 from ._sequences import OnConnect, OnDisconnect, OnFirstData
+from ._touch import Touch
 
-__all__ = ["AutoReset", "FlashAssist", "OnConnect", "OnDisconnect", "OnFirstData"]
+__all__ = ["AutoReset", "FlashAssist", "OnConnect", "OnDisconnect", "OnFirstData", "Touch"]

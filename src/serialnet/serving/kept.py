@@ -20,6 +20,7 @@ from ..core.transport import Transport, TransportAttribute
 from ..values.events import InputsChanged, LineEvent, Lost, Restored, SettingsChanged
 from ..values.requests import SetOutputs
 from ..values.settings import Inputs, LineSettings, Outputs, Purge
+from ..wire.touch import TouchWatch
 from .policies import SHORT, Gap, GapPolicy, Reconnect
 
 __all__ = ["Kept", "Source"]
@@ -91,6 +92,11 @@ class Kept(Transport):
         return None if self._current is not None else self.reason
 
     @property
+    def lost_at(self) -> float:
+        """When it was lost last."""
+        return self._lost_at
+
+    @property
     def is_given_up(self) -> bool:
         """Whether a session of it would be over by now."""
         return self._current is None and anyio.current_time() >= self._lost_at + self._gap.patience
@@ -118,7 +124,7 @@ class Kept(Transport):
 
     async def _open(self, delays: Iterator[float]) -> Transport:
         while True:
-            settings, outputs = (self._line.settings, self._line.outputs) if self._line else (None, None)
+            settings, outputs = self._line.wanted() if self._line else (None, None)
             try:
                 transport = await self._source.open(settings, outputs)
                 try:
@@ -267,6 +273,7 @@ class KeptLine(Line):
         self._port = port
         self._settings = line.settings
         self._outputs = line.outputs
+        self._touch = TouchWatch()
 
     @property
     @override
@@ -282,8 +289,20 @@ class KeptLine(Line):
         """A BREAK ends with the device, and is not taken up again."""
         self._outputs = replace(self._outputs, brk=False)
 
+    def wanted(self) -> tuple[LineSettings, Outputs]:
+        """What a port that is opened again is to have: what was last asked for.
+
+        But if it was lost just after it had been set to 1200 baud, that was a touch, and what comes back is
+        not to be touched again: it gets what it had before.
+        """
+        if (before := self._touch.before(self._port.lost_at)) is not None:
+            self._touch = TouchWatch()
+            self._settings, self._outputs = before[0], replace(before[1], brk=False)
+        return self._settings, self._outputs
+
     async def restore(self, line: Line) -> None:
         """Bring a port that was opened again to what was asked for meanwhile."""
+        self.wanted()
         if line.settings != self._settings:
             self._settings = await line.configure(self._settings)
         if line.outputs != self._outputs:
@@ -292,11 +311,17 @@ class KeptLine(Line):
 
     @override
     async def configure(self, settings: LineSettings) -> LineSettings:
+        is_there = self._port.lost is None
+        touches = self._touch.configure(settings, self._settings, self._outputs, anyio.current_time())
         try:
             self._settings = await self._use(lambda line: line.configure(settings))
         except anyio.BrokenResourceError:
-            self._settings = settings
+            has_obeyed = touches and is_there  # a board that goes at once, and is not to be told again
+            if not has_obeyed:
+                self._settings = settings
             await self._port.present(ANSWER_WITHIN)
+            if has_obeyed:
+                return settings
         return self._settings
 
     @override

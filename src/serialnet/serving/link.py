@@ -19,7 +19,7 @@ from ..core.endpoint import Endpoint
 from ..core.errors import BridgeError, EndpointError, PortBusyError
 from ..core.opening import asks, check, connect, listen
 from ..core.transport import AskingTransport, Listener, Transport
-from ..hooks import AutoReset
+from ..hooks import AutoReset, Touch
 from ..transports._prefixed import PrefixedTransport
 from ._reception import ClientRefused, Reception, Stats, one_error_alone
 from ._session import Seat, Session
@@ -144,6 +144,7 @@ class Link(Reception[LinkEvent]):
         access: Access,
         once: bool,
         auto_reset: bool,
+        touch: bool,
         early: Early,
         keep_waiting: bool,
     ) -> None:
@@ -154,7 +155,7 @@ class Link(Reception[LinkEvent]):
         self._opened = dict(opened)
         self._hooks = hooks
         self._once = once
-        self._auto_reset = auto_reset
+        self._own_hooks = [hook for hook, wanted in ((AutoReset, auto_reset), (Touch, touch)) if wanted]
         self._early = early
         self._keep_waiting = keep_waiting
         self._sessions: set[Session] = set()
@@ -316,8 +317,8 @@ class Link(Reception[LinkEvent]):
 
     async def _join(self, a: _End, b: _End) -> BridgeEnd | None:
         hooks = self._hooks
-        if self._auto_reset and any(isinstance(end.transport, AskingTransport) for end in (a, b)):
-            hooks = [*hooks, AutoReset]
+        if any(isinstance(end.transport, AskingTransport) for end in (a, b)):
+            hooks = [*hooks, *self._own_hooks]
         try:
             bridge = Bridge(a.transport, b.transport, hooks=hooks)
         except BridgeError as error:
@@ -373,6 +374,7 @@ async def link(
     wait: bool = True,
     once: bool = False,
     auto_reset: bool = True,
+    touch: bool = True,
     early: Early = Early.LAST_LINE,
     keep_waiting: bool = False,
 ) -> AsyncIterator[Link]:
@@ -400,6 +402,8 @@ async def link(
     :param once: end after one session, and wait for nothing
     :param auto_reset: let reset sequences through that arrive in slow steps
         (:class:`serialnet.hooks.AutoReset`)
+    :param touch: play the 1200-baud touch when a client sets 1200 baud and leaves
+        (:class:`serialnet.hooks.Touch`)
     :param early: where both listen: what becomes of what a client sends while it waits
     :param keep_waiting: where both listen: when one leaves, the other stays and waits for the next; one that
         asks for line changes is disconnected all the same
@@ -435,6 +439,7 @@ async def link(
             access=access,
             once=once,
             auto_reset=auto_reset,
+            touch=touch,
             early=early,
             keep_waiting=keep_waiting,
         )

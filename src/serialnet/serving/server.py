@@ -17,7 +17,7 @@ from ..bridge.hook import HookFactory
 from ..core.endpoint import Endpoint
 from ..core.opening import check, listen
 from ..core.transport import Listener, Transport, TransportAttribute
-from ..hooks import AutoReset
+from ..hooks import AutoReset, Touch
 from ..values.events import Lost, Restored
 from ._reception import ClientRefused, Reception, Stats, one_error_alone
 from ._session import Seat, Session
@@ -159,6 +159,7 @@ async def serve(
     gap: Gap | None = HOLD,
     reconnect: Reconnect = RECONNECT,
     auto_reset: bool = True,
+    touch: bool = True,
 ) -> AsyncIterator[Server]:
     """Share a port: ``async with serve("/dev/ttyUSB0", "rfc2217://127.0.0.1:4000") as server: ...``.
 
@@ -176,6 +177,8 @@ async def serve(
     :param reconnect: how often a port that is gone is tried
     :param auto_reset: let reset sequences through that arrive in slow steps
         (:class:`serialnet.hooks.AutoReset`)
+    :param touch: play the 1200-baud touch when a client sets 1200 baud and leaves
+        (:class:`serialnet.hooks.Touch`)
     :raises EndpointError: if a URL cannot be used, before anything is opened
     :raises OpenError: if the port or a listener cannot be opened
     """
@@ -185,6 +188,8 @@ async def serve(
         check(port)
     if auto_reset:
         hooks = [*hooks, AutoReset]
+    if touch:
+        hooks = [*hooks, Touch]
     async with AsyncExitStack() as stack:
         stack.enter_context(one_error_alone())
         kept: Kept | None = None
