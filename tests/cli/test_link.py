@@ -106,7 +106,7 @@ async def test_two_who_come_are_joined_and_a_third_is_refused() -> None:
         await process.says("are joined")
         await first.aclose()
         await second.aclose()
-        await process.says("part: ")
+        await process.says(r"5 bytes to the port .*\n.* part: ")
 
 
 async def test_once_ends_with_its_session() -> None:
@@ -137,6 +137,14 @@ async def test_two_dialled_ends_have_one_session(once: bool, status: int) -> Non
     assert errors == ("" if once else f"serialnet: {a.urls[0]}: the client closed the connection\n")
 
 
+async def test_sessions_that_are_idle_or_too_long_end() -> None:
+    async with linking("-v", "--idle-timeout", "0.2", "--session-limit", "5", LISTEN, "loop:") as process:
+        async with serialnet.connect(process.urls[0]) as idle:
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await idle.receive()
+        await process.says("part: nothing has passed for 0.2 s")
+
+
 async def test_a_failed_dial_ends_it() -> None:
     async with (
         linking("--no-wait", LISTEN, "tcp://127.0.0.1:1") as process,
@@ -158,6 +166,8 @@ async def test_a_failed_dial_ends_it() -> None:
         (["listen:tcp://0.0.0.0:0", "loop:"], 2, "--allow"),
         (["--allow", "everybody", LISTEN, "loop:"], 2, "'everybody' is no network"),
         (["--on-connect", "X9", LISTEN, "loop:"], 2, "X9"),
+        (["--idle-timeout", "0", LISTEN, "loop:"], 2, "--idle-timeout: expected more than 0 seconds, not 0"),
+        (["--session-limit", "-1", LISTEN, "loop:"], 2, "--session-limit: expected more than 0 seconds"),
         (["listen:rfc2217://127.0.0.1:0"] * 2, 2, "both ask for line changes"),
         (["--no-wait", "tcp://127.0.0.1:1", "loop:"], 1, "cannot connect to 127.0.0.1:1: Connection refused"),
         (["--no-wait", "/dev/does-not-exist", "loop:"], 1, "there is no such device"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import anyio
 from ..core.errors import BridgeError, LineError
 from ..core.line import Line
 from ..core.transport import AskingTransport, Transport
-from ..values.events import LineEvent, SettingsChanged
+from ..values.events import InputsChanged, LineErrors, LineEvent, Lost, SettingsChanged
 from ..values.requests import Configure, GetInputs, InForce, LineRequest, PurgeRequest, SendBreak, SetOutputs
 from ..values.settings import Purge
 from .asking import AskingPump
@@ -44,18 +45,58 @@ STREAM_ERRORS = (
     OSError,
 )
 
+NO_ERRORS = LineErrors()
+
 Side: TypeAlias = Literal["a", "b", "hook"]
 
 
 @dataclass(slots=True)
 class BridgeStats:
-    """What passed through a bridge so far."""
+    """What passed through a bridge so far.
+
+    The inputs, the errors and the losses of the port are known while the line is watched: if an end asks for
+    line changes, or a hook hears events (:class:`serialnet.hooks.Statistics` does).
+    """
 
     bytes_a_to_b: int = 0
     bytes_b_to_a: int = 0
     requests: int = 0
     refused: int = 0
     events: int = 0
+    line_changes: int = 0
+    """How often the settings, the outputs or the inputs changed."""
+    line_errors: LineErrors = NO_ERRORS
+    losses: int = 0
+    """How often the port was lost."""
+    _began: float | None = field(default=None, repr=False, compare=False)
+    _ended: float | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def duration(self) -> float:
+        """Seconds that the session has taken so far."""
+        if self._began is None:
+            return 0.0
+        return (time.monotonic() if self._ended is None else self._ended) - self._began
+
+    @property
+    def rate_a_to_b(self) -> float:
+        """Bytes per second, over all the session."""
+        return self.bytes_a_to_b / (self.duration or 1.0)
+
+    @property
+    def rate_b_to_a(self) -> float:
+        """Bytes per second, over all the session."""
+        return self.bytes_b_to_a / (self.duration or 1.0)
+
+    def _count(self, event: LineEvent) -> None:
+        self.events += 1
+        match event:
+            case InputsChanged(before, after):
+                self.line_changes += before != after
+            case LineErrors():
+                self.line_errors += event
+            case Lost():
+                self.losses += 1
 
     def _count_a_to_b(self, n: int) -> None:
         self.bytes_a_to_b += n
@@ -142,6 +183,11 @@ class Bridge:
         return self._ends[self._port]
 
     @property
+    def user(self) -> Transport:
+        """The other end: a client, mostly."""
+        return self._ends[_other(self._port)]
+
+    @property
     def line(self) -> Line | None:
         """The line of :attr:`port`."""
         return self.port.line
@@ -181,6 +227,7 @@ class Bridge:
         if self._started:
             raise RuntimeError("a bridge runs once")
         self._started = True
+        self.stats._began = time.monotonic()
         try:
             if not self.hooks and self._asker is None:
                 await self._copy_quietly()
@@ -197,6 +244,7 @@ class Bridge:
                     await self._tell_end(BridgeEnd("hook", "it was cancelled", None, self.stats))
             raise
         finally:
+            self.stats._ended = time.monotonic()
             await self._close()
 
     async def _copy_quietly(self) -> None:
@@ -412,11 +460,14 @@ class Bridge:
         if self.line is None:
             self.stats.refused += 1
             return request.unchanged
+        before = self.line.settings, self.line.outputs
         try:
             return await self._put(request, self.line)
         except (LineError, *STREAM_ERRORS) as error:
             self.stats.refused += 1
             logger.warning("refused %s: %s", request, error)
+        finally:
+            self.stats.line_changes += (self.line.settings, self.line.outputs) != before
         match request:
             case Configure():
                 return self.line.settings
@@ -452,7 +503,7 @@ class Bridge:
         try:
             async with line.events() as events:
                 async for event in events:
-                    self.stats.events += 1
+                    self.stats._count(event)
                     await self._all_hooks(partial(_hear, event))
                     if self._asker is not None:
                         await self._asker.notify(event)

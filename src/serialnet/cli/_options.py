@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 
@@ -14,7 +15,7 @@ from ..bridge import Hook
 from ..bridge.hook import HookFactory
 from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError
-from ..hooks import FlashAssist, OnConnect, OnDisconnect, OnFirstData
+from ..hooks import FlashAssist, IdleTimeout, OnConnect, OnDisconnect, OnFirstData, SessionLimit, Statistics
 from ..resets import SEQUENCES
 from ..serving.access import Access
 from ..serving.policies import HOLD, Gap, GapPolicy
@@ -26,12 +27,17 @@ __all__ = [
     "add_assist_option",
     "add_gap_options",
     "add_hook_options",
+    "add_limit_options",
     "announce",
     "assist_from",
     "gap_from",
     "hooks_from",
+    "limits_from",
     "until_interrupted",
 ]
+
+# Seconds between two reports of -vv.
+REPORT_EVERY = 10.0
 
 SEQUENCES_HELP = f"""\
 SEQUENCE is one of {", ".join(SEQUENCES)},
@@ -66,9 +72,11 @@ def add_hook_options(parser: argparse.ArgumentParser, *, auto_reset: bool = True
     )
 
 
-def hooks_from(options: argparse.Namespace) -> list[Hook]:
+def hooks_from(options: argparse.Namespace) -> list[Hook | HookFactory]:
     """Make the hooks that were asked for; ``options.auto_reset`` and ``options.touch`` are for those two."""
-    hooks: list[Hook] = []
+    hooks: list[Hook | HookFactory] = []
+    if options.verbose:
+        hooks.append(partial(Statistics, REPORT_EVERY if options.verbose > 1 else None))
     try:
         for sequence, hook in (
             (options.on_connect, OnConnect),
@@ -80,6 +88,31 @@ def hooks_from(options: argparse.Namespace) -> list[Hook]:
     except ValueError as error:
         raise EndpointError(str(error)) from None
     return hooks
+
+
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """Add what ends sessions; :func:`limits_from` makes the hooks."""
+    for name, help_ in (
+        ("--idle-timeout", "end a session in which nothing passes for so long"),
+        ("--session-limit", "end a session after so long"),
+    ):
+        parser.add_argument(name, type=float, metavar="SECONDS", help=f"{help_}; default: never")
+
+
+def limits_from(options: argparse.Namespace) -> list[HookFactory]:
+    """Make the hooks that were asked for."""
+    limits: list[HookFactory] = []
+    for name, seconds, hook in (
+        ("--idle-timeout", options.idle_timeout, IdleTimeout),
+        ("--session-limit", options.session_limit, SessionLimit),
+    ):
+        if seconds is not None:
+            try:
+                hook(seconds)
+            except ValueError as error:
+                raise EndpointError(f"{name}: {error}") from None
+            limits.append(partial(hook, seconds))
+    return limits
 
 
 def add_assist_option(parser: argparse.ArgumentParser) -> None:

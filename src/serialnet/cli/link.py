@@ -16,10 +16,12 @@ from ._options import (
     add_assist_option,
     add_gap_options,
     add_hook_options,
+    add_limit_options,
     announce,
     assist_from,
     gap_from,
     hooks_from,
+    limits_from,
     until_interrupted,
 )
 
@@ -53,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="end after one session")
     add_hook_options(parser)
     add_assist_option(parser)
+    add_limit_options(parser)
     add_access_options(parser)
     add_gap_options(parser)
     parser.add_argument(
@@ -84,7 +87,11 @@ async def run(options: argparse.Namespace) -> int:
         until_interrupted(),
         keep_joined(
             *ends.values(),
-            hooks=[*hooks_from(options), *assist_from(options, port, for_tools=is_for_tools)],
+            hooks=[
+                *hooks_from(options),
+                *limits_from(options),
+                *assist_from(options, port, for_tools=is_for_tools),
+            ],
             access=access_from(options),
             gap=gap_from(options),
             wait=options.wait,

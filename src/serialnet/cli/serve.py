@@ -18,9 +18,11 @@ from ._options import (
     add_access_options,
     add_gap_options,
     add_hook_options,
+    add_limit_options,
     announce,
     gap_from,
     hooks_from,
+    limits_from,
     until_interrupted,
 )
 
@@ -57,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"where clients come in; may be repeated; default: {DEFAULT_LISTEN}",
     )
     add_hook_options(parser)
+    add_limit_options(parser)
     add_access_options(parser)
     add_gap_options(parser)
     parser.add_argument("--no-reopen", action="store_true", help="end with status 1 when the port is lost")
@@ -65,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(options: argparse.Namespace) -> int:
     """Serve until interrupted."""
-    hooks = hooks_from(options)
+    hooks = [*hooks_from(options), *limits_from(options)]
     port = _only_port() if options.port is None else options.port
     async with (
         until_interrupted(),

@@ -7,7 +7,19 @@
 
 from ._auto_reset import AutoReset
 from ._flash_assist import FlashAssist
+from ._limits import IdleTimeout, SessionLimit
 from ._sequences import OnConnect, OnDisconnect, OnFirstData
+from ._statistics import Statistics
 from ._touch import Touch
 
-__all__ = ["AutoReset", "FlashAssist", "OnConnect", "OnDisconnect", "OnFirstData", "Touch"]
+__all__ = [
+    "AutoReset",
+    "FlashAssist",
+    "IdleTimeout",
+    "OnConnect",
+    "OnDisconnect",
+    "OnFirstData",
+    "SessionLimit",
+    "Statistics",
+    "Touch",
+]

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from typing_extensions import override
 
 from ..bridge import Bridge, BridgeEnd, Hook
-from ..bridge.bridge import STREAM_ERRORS, Side
+from ..bridge.bridge import NO_ERRORS, STREAM_ERRORS, Side
 from ..bridge.hook import HookFactory
 from ..core.endpoint import Endpoint
 from ..core.errors import BridgeError, EndpointError, PortBusyError
@@ -21,6 +21,7 @@ from ..core.opening import asks, check, connect, listen
 from ..core.transport import AskingTransport, Listener, Transport
 from ..hooks import AutoReset, Touch
 from ..transports._prefixed import PrefixedTransport
+from ..values.events import LineErrors
 from ._reception import ClientRefused, Reception, Stats, one_error_alone
 from ._session import Seat, Session
 from .access import LOOPBACK_ONLY, Access
@@ -45,6 +46,9 @@ class LinkStats(Stats):
 
     bytes_a_to_b: int = 0
     bytes_b_to_a: int = 0
+    losses: int = 0
+    line_changes: int = 0
+    line_errors: LineErrors = NO_ERRORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +364,9 @@ async def _run_with(port: Kept, bridge: Bridge) -> BridgeEnd:
 def _add(stats: LinkStats, session: Session) -> None:
     stats.bytes_a_to_b += session.bridge.stats.bytes_a_to_b
     stats.bytes_b_to_a += session.bridge.stats.bytes_b_to_a
+    stats.losses += session.bridge.stats.losses
+    stats.line_changes += session.bridge.stats.line_changes
+    stats.line_errors += session.bridge.stats.line_errors
 
 
 @asynccontextmanager

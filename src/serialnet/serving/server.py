@@ -12,13 +12,13 @@ import anyio
 from typing_extensions import override
 
 from ..bridge import Bridge, BridgeEnd, Hook
-from ..bridge.bridge import STREAM_ERRORS
+from ..bridge.bridge import NO_ERRORS, STREAM_ERRORS
 from ..bridge.hook import HookFactory
 from ..core.endpoint import Endpoint
 from ..core.opening import check, listen
 from ..core.transport import Listener, Transport, TransportAttribute
 from ..hooks import AutoReset, Touch
-from ..values.events import Lost, Restored
+from ..values.events import LineErrors, Lost, Restored
 from ._reception import ClientRefused, Reception, Stats, one_error_alone
 from ._session import Seat, Session
 from .access import LOOPBACK_ONLY, Access
@@ -40,6 +40,8 @@ class ServerStats(Stats):
     bytes_from_port: int = 0
     bytes_discarded: int = 0
     losses: int = 0
+    line_changes: int = 0
+    line_errors: LineErrors = NO_ERRORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ class Server(Reception[ServerEvent]):
             self._idle.set()
             self.stats.bytes_to_port += bridge.stats.bytes_a_to_b
             self.stats.bytes_from_port += bridge.stats.bytes_b_to_a
+            self.stats.line_changes += bridge.stats.line_changes
+            self.stats.line_errors += bridge.stats.line_errors
         if end.by == "b" and not isinstance(self._port, Kept):
             self._lose(end.error or anyio.EndOfStream(end.reason))
 
