@@ -262,7 +262,9 @@ class Bridge:
 
         try:
             lent = [
-                await pump.open(partial(end, side), passes_end=self._ends[_other(side)].can_send_eof)
+                await pump.open(
+                    partial(end, side), passes_end=self._ends[_other(side)].can_send_eof, at_once=True
+                )
                 for side, pump in pumps.items()
             ]
             if all(lent) and not self._is_hurried and self._end is None:

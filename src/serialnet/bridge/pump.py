@@ -118,7 +118,9 @@ class Pump:
 
     # On a poller
 
-    async def open(self, wake: Callable[[], None], *, passes_end: bool = False) -> bool:
+    async def open(
+        self, wake: Callable[[], None], *, passes_end: bool = False, at_once: bool = False
+    ) -> bool:
         """Let a poller copy, if both ends can lend what that needs; ``wake`` is called when it is over."""
         lock, poller = self._shared.lock, self._shared.poller
         self._passage = await open_passage(
@@ -130,6 +132,7 @@ class Pump:
             wake,
             poller,
             passes_end=passes_end,
+            at_once=at_once,
         )
         return self._passage is not None
 

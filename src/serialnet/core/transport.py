@@ -144,6 +144,11 @@ class Transport(anyio.abc.ByteStream):
         """
         return False
 
+    @property
+    def _is_closed(self) -> bool:
+        """Whether it is known that closing it would do nothing."""
+        return False
+
     async def _lend_source(self) -> Source | None:
         """Lend the receiving half, if it can be lent now."""
         return None

@@ -107,7 +107,8 @@ class Reception(ABC, Generic[E]):
         except Exception:
             self._logger.exception("the session of %s failed", name)
         finally:
-            await anyio.aclose_forcefully(client)
+            if not client._is_closed:  # as it is after a session
+                await anyio.aclose_forcefully(client)
 
     def _refuse(self, name: str, reason: str) -> None:
         self._stats.refused += 1

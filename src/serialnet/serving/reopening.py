@@ -124,5 +124,5 @@ def _options(endpoint: Endpoint, settings: LineSettings | None, outputs: Outputs
         }
     if outputs is not None:
         options |= {"dtr": outputs.dtr, "rts": outputs.rts}
-    known = option_names(endpoint)
+    known = option_names(endpoint) if options else set()
     return {name: value for name, value in options.items() if name in known}

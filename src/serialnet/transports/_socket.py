@@ -84,6 +84,7 @@ class SocketListener(Listener):
     async def accept(self) -> Transport:
         with self._accepting:
             await anyio.lowlevel.checkpoint_if_cancelled()
+            waited = False
             while True:
                 if not self._sockets:
                     raise anyio.ClosedResourceError
@@ -102,9 +103,11 @@ class SocketListener(Listener):
                     except OSError:  # reset before we looked at it
                         connection.close()
                         continue
-                    await anyio.lowlevel.cancel_shielded_checkpoint()
+                    if not waited:
+                        await anyio.lowlevel.cancel_shielded_checkpoint()
                     return transport
                 await self._wait()
+                waited = True
 
     async def _wait(self) -> None:
         """Wait until one of the sockets is readable."""

@@ -29,6 +29,21 @@ KEEPALIVE_IDLE = 30
 KEEPALIVE_INTERVAL = 10
 KEEPALIVE_COUNT = 3
 USER_TIMEOUT = 60
+SOCKET_OPTIONS = (
+    ("SOL_SOCKET", "SO_KEEPALIVE", 1),
+    ("IPPROTO_TCP", "TCP_NODELAY", 1),
+    ("IPPROTO_TCP", "TCP_KEEPIDLE", KEEPALIVE_IDLE),
+    ("IPPROTO_TCP", "TCP_KEEPALIVE", KEEPALIVE_IDLE),  # macOS's name for it
+    ("IPPROTO_TCP", "TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
+    ("IPPROTO_TCP", "TCP_KEEPCNT", KEEPALIVE_COUNT),
+    ("IPPROTO_TCP", "TCP_USER_TIMEOUT", USER_TIMEOUT * 1000),
+)
+# Those that there are here.
+OPTIONS_HERE = [
+    (getattr(socket, level), getattr(socket, name), value)
+    for level, name, value in SOCKET_OPTIONS
+    if hasattr(socket, name)
+]
 # RFC 8305: how long one address may take before the next is tried beside it.
 ATTEMPT_DELAY = 0.25
 # One of a host's addresses may be of a kind that is switched off here: IPv6's, in many containers.
@@ -48,17 +63,8 @@ class TCPTransport(SocketTransport):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self._peer = _address(sock.getpeername())
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (
-            ("TCP_KEEPIDLE", KEEPALIVE_IDLE),
-            ("TCP_KEEPALIVE", KEEPALIVE_IDLE),  # macOS's name for it
-            ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
-            ("TCP_KEEPCNT", KEEPALIVE_COUNT),
-            ("TCP_USER_TIMEOUT", USER_TIMEOUT * 1000),
-        ):
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        for level, name, value in OPTIONS_HERE:
+            sock.setsockopt(level, name, value)
 
     @property
     @override

@@ -19,7 +19,12 @@ class Passage(Ride):
     __slots__ = ("_poller", "_stopped", "unsent")
 
     def __init__(
-        self, lane: Lane, lock: threading.Lock, wake: Callable[[], None], poller: Poller | None
+        self,
+        lane: Lane,
+        lock: threading.Lock,
+        wake: Callable[[], None],
+        poller: Poller | None,
+        at_once: bool,
     ) -> None:
         super().__init__(lane, lock, wake)
         self.unsent: bytes = b""
@@ -28,6 +33,8 @@ class Passage(Ride):
         lane.source.revoke = lane.sink.revoke = self.stop
         lane.sink.interject = self._interject
         with lock:
+            if at_once:
+                lane.readable()
             if poller is None:
                 poller = thread.add(self)
             else:
@@ -94,6 +101,7 @@ async def open_passage(
     poller: Poller | None = None,
     *,
     passes_end: bool = False,
+    at_once: bool = False,
 ) -> Passage | None:
     """Send a direction through a poller, if both ends can lend what it needs now.
 
@@ -102,6 +110,8 @@ async def open_passage(
     :param wake: called when the passage is over, in whatever thread, with the lock held
     :param poller: who copies; ``None`` for the thread that all share
     :param passes_end: whether an end of file is passed on at once, where the sink can do that
+    :param at_once: whether what is there already is copied now, rather than when the poller gets to it; if
+        the sink does not take it, the poller may notice that seconds later than else
     """
     from_ = await source._lend_source()
     if from_ is None:
@@ -114,4 +124,4 @@ async def open_passage(
             from_.give_back(None)
     if to is None:
         return None
-    return Passage(Lane(from_, to, count, tap, passes_end=passes_end), lock, wake, poller)
+    return Passage(Lane(from_, to, count, tap, passes_end=passes_end), lock, wake, poller, at_once)
