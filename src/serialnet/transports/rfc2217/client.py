@@ -120,7 +120,11 @@ class RFC2217Transport(SessionStream):
             if not view:
                 raise ValueError("the buffer must have room for one byte at least")
             self._check_open()
-            await self._until(lambda: bool(self.received))
+            if self.received:
+                await anyio.lowlevel.checkpoint()
+            while not self.received:
+                if n := await self._advance(view):
+                    return n
             n = min(len(view), len(self.received))
             view[:n] = self.received[:n]
             del self.received[:n]
@@ -145,7 +149,7 @@ class RFC2217Transport(SessionStream):
 
     @override
     def _room(self) -> int:
-        return super()._room() - len(self.received)
+        return max(0, super()._room() - len(self.received))
 
 
 class RFC2217Line(Line):

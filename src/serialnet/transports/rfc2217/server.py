@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from anyio.lowlevel import checkpoint
 from typing_extensions import Buffer, override
 
 from ...core.transport import AskingTransport, Listener, Transport
@@ -36,7 +37,11 @@ class RFC2217Session(SessionStream, AskingTransport):
             if not view:
                 raise ValueError("the buffer must have room for one byte at least")
             self._check_open()
-            await self._until(self._has_event)
+            if self._has_event():
+                await checkpoint()
+            while not self._has_event():
+                if n := await self._advance(view):
+                    return n
             if self._request is not None:
                 request, self._request = self._request, None
                 return request
@@ -89,7 +94,7 @@ class RFC2217Session(SessionStream, AskingTransport):
     @override
     def _room(self) -> int:
         # What stands behind a request waits in the session until that is answered: no need for more.
-        return 0 if self._session.pending is not None else super()._room() - self._session.buffered
+        return 0 if self._session.pending is not None else max(0, super()._room() - self._session.buffered)
 
 
 class RFC2217Listener(Listener):

@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 import anyio
-import anyio.lowlevel
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 from typing_extensions import Buffer, override
 
 from ...core.loan import Sink, Source
 from ...core.transport import Transport
 from ...wire.comport.session import Session
+from ...wire.escaping import escape
 from .lending import SessionSink, SessionSource
 
 __all__ = ["SessionStream"]
@@ -23,6 +24,8 @@ E = TypeVar("E")
 # Commands and replies that may wait for the peer to read; beyond that we stop reading, too.
 MOST_UNSENT = 65536
 CHUNK = 65536
+# Data that the session need not see.
+AT_ONCE = 262144
 # How long replies may take before they are sent beside the reading instead of before it.
 PATIENCE = 0.05
 # How long the last replies may take at the close.
@@ -44,13 +47,12 @@ class SessionStream(Transport, abstract=True):
         self.native_send_some: bool = over.native_send_some
         self._over = over
         self._codec = session
-        self._input = memoryview(bytearray(CHUNK))
         self._unsent = bytearray()
         # An IAC may be on the wire whose second half, and the byte that both stand for, are not.
         self._half_sent = False
         # A byte that the caller was not told of went out whole, because a command had to follow it.
         self._sent_ahead = False
-        self._writing = anyio.Lock()
+        self._writing = anyio.Lock(fast_acquire=True)
         self._sending = anyio.ResourceGuard("sending to")
         self._receiving = anyio.ResourceGuard("receiving from")
         self._reading = False
@@ -60,7 +62,7 @@ class SessionStream(Transport, abstract=True):
         self._lends = over._lends
         self._source: SessionSource | None = None
         self._sink: SessionSink | None = None
-        self._news = anyio.Event()
+        self._told: anyio.Event | None = None  # if anybody waits for it
         self._ended: Exception | None = None
         self._closed = False
 
@@ -72,7 +74,8 @@ class SessionStream(Transport, abstract=True):
             if not view:
                 raise ValueError("there must be one byte at least to send")
             self._check_open()
-            await self._until(lambda: not self._codec.suspended)
+            if self._codec.suspended:
+                await self._until(lambda: not self._codec.suspended)
             async with self._writing:
                 await self._write_commands()
                 return await self._write_data(bytes(view[:CHUNK]))
@@ -82,17 +85,19 @@ class SessionStream(Transport, abstract=True):
         if self._sent_ahead:
             self._sent_ahead = False
             if data.startswith(IAC):
+                await cancel_shielded_checkpoint()
                 return 1
         if self._half_sent and not data.startswith(IAC):
             # The caller dropped the byte whose first half is out; the wire needs the other half.
             self._half_sent = False
             self._unsent += IAC
             await self._write_commands()
-        wire = self._codec.send_data(data)
-        if self._codec.to_terminal:  # what was added cannot be told from data: all of it or nothing
-            self._unsent += wire
+        if self._codec.to_terminal:  # what is added cannot be told from data: all of it or nothing
+            self._unsent += self._codec.send_data(data)
             await self._write_commands()
+            await cancel_shielded_checkpoint()
             return len(data)
+        wire = escape(data)
         while True:
             start = int(self._half_sent)
             sent = start + await self._over.send_some(wire[start:])
@@ -132,37 +137,42 @@ class SessionStream(Transport, abstract=True):
 
     async def _until(self, done: Callable[[], bool]) -> None:
         """Wait for something that the peer has to say."""
-        await anyio.lowlevel.checkpoint_if_cancelled()
+        await checkpoint_if_cancelled()
         if done():  # nothing to wait for: let others have their turn
-            await anyio.lowlevel.cancel_shielded_checkpoint()
+            await cancel_shielded_checkpoint()
         while not done():
-            self._check_open()
-            if self._ended is not None:
-                raise self._ended
-            if self._reading or self._wanted or not self._room():
-                # What done() took out of the session may have been worth a reply, and whoever reads waits.
-                await self._while_flushing(self._news.wait)
-                continue
-            self._reading = True
-            try:
-                with anyio.CancelScope() as self._read_scope:
-                    await self._read(self._input[: self._room()])
-            finally:
-                self._reading = False
-                self._tell()
+            await self._advance()
 
-    async def _read(self, view: memoryview) -> None:
-        """Receive once from below, and hand it to the session; send its replies."""
-        await self._while_flushing(partial(self._receive, view))
+    async def _advance(self, buffer: memoryview | None = None) -> int:
+        """Receive once from below, or wait for news from whoever does already.
+
+        :param buffer: takes what is data and nothing else; all else goes to the session
+        :return: how many bytes of data are in the buffer
+        """
+        self._check_open()
+        if self._ended is not None:
+            await checkpoint()
+            raise self._ended
+        room = self._room()
+        if self._reading or self._wanted or not room:
+            # What was taken out of the session may have been worth a reply, and whoever reads waits.
+            await self._while_flushing(self._news().wait)
+            return 0
+        self._reading = True
+        try:
+            if buffer is not None and self._codec.is_plain and await self._flush_promptly():
+                return await self._receive(buffer[:AT_ONCE], to_session=False)
+            with anyio.CancelScope() as self._read_scope:
+                view = memoryview(bytearray(room))
+                await self._while_flushing(partial(self._receive, view, to_session=True))
+            return 0
+        finally:
+            self._reading = False
+            self._tell()
 
     async def _while_flushing(self, wait: Callable[[], Awaitable[object]]) -> None:
         """Send what there is to send, and wait for something; a peer may do the one only after the other."""
-        self._unsent += self._codec.data_to_send()
-        if self._unsent:
-            # It is a short matter nearly always. With too much of it, nothing else is done meanwhile.
-            with anyio.move_on_after(PATIENCE if len(self._unsent) < MOST_UNSENT else None):
-                await self._try_flush()
-        if not self._unsent:
+        if await self._flush_promptly():
             await wait()
             return
         failure: Exception | None = None  # out of the task group's wrapping
@@ -176,20 +186,33 @@ class SessionStream(Transport, abstract=True):
         if failure is not None:
             raise failure
 
+    async def _flush_promptly(self) -> bool:
+        """Send what there is to send, if that is a short matter, as it is nearly always."""
+        self._unsent += self._codec.data_to_send()
+        if self._unsent:
+            # With too much of it, nothing else is done meanwhile.
+            with anyio.move_on_after(PATIENCE if len(self._unsent) < MOST_UNSENT else None):
+                await self._try_flush()
+        return not self._unsent
+
     async def _try_flush(self) -> None:
         # Whoever receives hears of it, too, if the connection is broken.
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await self._flush()
 
-    async def _receive(self, view: memoryview) -> None:
+    async def _receive(self, view: memoryview, *, to_session: bool) -> int:
         # From the receive to the codec nothing awaits: what was received is never lost.
         try:
             n = await self._over.receive_into(view)
         except (anyio.EndOfStream, anyio.BrokenResourceError) as error:
             self._ended = error
-        else:
-            self._codec.receive_data(view[:n])
-            self._digest()
+            return 0
+        wire = bytes(view[:n])
+        if not to_session and IAC not in wire:
+            return n
+        self._codec.receive_data(wire)
+        self._digest()
+        return 0
 
     def _digest(self) -> None:
         """Take events out of the session, as far as there is room for them."""
@@ -198,9 +221,16 @@ class SessionStream(Transport, abstract=True):
         """How many bytes may be read now."""
         return CHUNK
 
+    def _news(self) -> anyio.Event:
+        """What is set when there is news, from now on."""
+        if self._told is None:
+            self._told = anyio.Event()
+        return self._told
+
     def _tell(self) -> None:
-        self._news.set()
-        self._news = anyio.Event()
+        if self._told is not None:
+            self._told.set()
+            self._told = None
 
     # Lending
 
@@ -211,7 +241,7 @@ class SessionStream(Transport, abstract=True):
             try:
                 while self._reading:
                     self._read_scope.cancel()
-                    await self._news.wait()
+                    await self._news().wait()
                 if not self._is_dry():
                     return None
                 over = await self._over._lend_source()
