@@ -2,7 +2,8 @@
  * An Arduino Uno for tests: simavr's ATmega328P with the boot loader in the file that is named.
  *
  * Standard input and output are its serial line. SIGUSR1 is the reset button. Its flash lives as long as the
- * process. The chip never runs faster than a real one; on a busy machine it runs slower, and misses nothing.
+ * process. The chip never runs faster than a real one; on a busy machine it runs slower. Bytes come one after
+ * the other, and what the program does not take out of the UART in time is lost.
  */
 #include <poll.h>
 #include <signal.h>
@@ -16,14 +17,19 @@
 #include <simavr/avr_uart.h>
 #include <simavr/sim_avr.h>
 #include <simavr/sim_hex.h>
+#include <simavr/sim_io.h>
 
 #define FREQUENCY 16000000
 #define SLICE 16000 /* cycles: 1 ms */
+#define BYTE 1500   /* cycles: one at 115200 baud, with a pause */
+#define UNREAD 2    /* bytes that the UART keeps */
+#define START_UP 65 /* slices from the end of a reset to the program's first step (fuses SUT) */
 #define MCUSR 0x54
 #define EXTRF 2
 
+DEFINE_FIFO(uint16_t, uart_fifo);
+
 static volatile sig_atomic_t pressed;
-static int room; /* the UART takes more */
 
 static void press(int number)
 {
@@ -39,31 +45,36 @@ static void sent(struct avr_irq_t *irq, uint32_t value, void *param)
         exit(0);
 }
 
-static void is_ready(struct avr_irq_t *irq, uint32_t value, void *param)
-{
-    (void)irq, (void)value;
-    room = param != NULL;
-}
-
 static void reset(avr_t *avr)
 {
     avr_reset(avr);
     avr->data[MCUSR] = EXTRF; /* optiboot leaves at once after any other reset */
-    room = 1;
 }
 
-/* Hands over what waits at standard input; when there is nothing to do, waits a little. */
-static void feed(avr_irq_t *input, int timeout)
+static avr_uart_t *find_uart(avr_t *avr)
+{
+    avr_io_t *io = avr->io_port;
+
+    while (strcmp(io->kind, "uart") != 0)
+        io = io->next;
+    return (avr_uart_t *)io;
+}
+
+/* Takes the next byte that waits at standard input, if any does. */
+static int take(uint8_t *byte)
 {
     struct pollfd line = {.fd = STDIN_FILENO, .events = POLLIN};
-    uint8_t byte;
 
-    while (room && poll(&line, 1, timeout) > 0) {
-        if (read(STDIN_FILENO, &byte, 1) != 1)
-            exit(0);
-        avr_raise_irq(input, byte);
-        timeout = 0;
-    }
+    if (poll(&line, 1, 0) <= 0)
+        return 0;
+    if (read(STDIN_FILENO, byte, 1) != 1)
+        exit(0);
+    return 1;
+}
+
+static int is_alive(avr_t *avr)
+{
+    return avr->state != cpu_Done && avr->state != cpu_Crashed;
 }
 
 static void sleep_until(struct timespec *next)
@@ -87,7 +98,10 @@ int main(int argc, char *argv[])
     struct timespec next;
     uint8_t *boot = argc == 2 ? read_ihex_file(argv[1], &size, &start) : NULL;
     avr_t *avr = avr_make_mcu_by_name("atmega328p");
+    avr_uart_t *uart;
     avr_irq_t *input;
+    uint8_t byte;
+    int starting = 0;
 
     if (!boot || !avr) {
         fprintf(stderr, "usage: uno OPTIBOOT.hex\n");
@@ -99,10 +113,9 @@ int main(int argc, char *argv[])
     memcpy(avr->flash + start, boot, size);
     avr->reset_pc = start; /* fuse BOOTRST */
     avr_ioctl(avr, AVR_IOCTL_UART_SET_FLAGS('0'), &flags);
+    uart = find_uart(avr);
     input = avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_INPUT);
     avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUTPUT), sent, NULL);
-    avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUT_XON), is_ready, avr);
-    avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUT_XOFF), is_ready, NULL);
     sigaction(SIGUSR1, &action, NULL);
     reset(avr);
     clock_gettime(CLOCK_MONOTONIC, &next);
@@ -110,15 +123,25 @@ int main(int argc, char *argv[])
         if (pressed) {
             pressed = 0;
             reset(avr);
+            starting = START_UP;
         }
-        if (avr->state == cpu_Done || avr->state == cpu_Crashed) { /* until somebody presses the button */
+        if (starting) {
+            while (take(&byte))
+                ;
+            starting--;
+            sleep_until(&next);
+            continue;
+        }
+        if (!is_alive(avr)) { /* until somebody presses the button */
             poll(NULL, 0, 10);
             continue;
         }
-        feed(input, 0);
-        for (avr_cycle_count_t end = avr->cycle + SLICE; avr->cycle < end && !pressed;)
-            if (avr_run(avr) == cpu_Done || avr->state == cpu_Crashed)
-                break;
+        for (avr_cycle_count_t end = avr->cycle + SLICE; avr->cycle < end && !pressed && is_alive(avr);) {
+            if (take(&byte) && uart_fifo_get_read_size(&uart->input) < UNREAD)
+                avr_raise_irq(input, byte);
+            for (avr_cycle_count_t next_byte = avr->cycle + BYTE; avr->cycle < next_byte && is_alive(avr);)
+                avr_run(avr);
+        }
         sleep_until(&next);
     }
 }
