@@ -255,7 +255,7 @@ def test_inputs_are_polled() -> None:
     client = ComPortClient()
     assert client.inputs is None
     (ask,) = client.get_inputs()
-    assert client.data_to_send() == sb(7)
+    assert client.data_to_send() == sb(7, 0)
     assert ask.policy is Policy.IGNORE
     state = Inputs(cts=True, cd=True)
     assert events(client, sb(107, 16 | 128)) == [Answered(ask, granted=True), InputsChanged(state, state)]

@@ -204,8 +204,11 @@ class ComPortClient(Session[ClientEvent]):
         return [self._ask(Ask(ComPort.PURGE_DATA, what.value), bytes((what.value,)))]
 
     def get_inputs(self) -> list[Ask]:
-        """Poll the modem status lines. Servers also tell of each change on their own."""
-        return [self._ask(Ask(ComPort.NOTIFY_MODEMSTATE))]
+        """Poll the modem status lines. Servers also tell of each change on their own.
+
+        pyserial's client polls without a value; but sredird takes the next byte for it, of data or whatever.
+        """
+        return [self._ask(Ask(ComPort.NOTIFY_MODEMSTATE), b"\0")]
 
     def watch_errors(self, mask: LineState = LineState.ERRORS) -> list[Ask]:
         """Say which line errors are to be told; none before this is called.
