@@ -41,10 +41,14 @@ SHIM = Path(__file__).with_name("shim") / "modem_lines.c"
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Compile the shim that gives PTYs modem lines; preload it into what shall have them."""
+    return build_shim(tmp_path_factory.mktemp("shim"))
+
+
+def build_shim(directory: Path) -> str:
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         pytest.skip("needs Linux and a C compiler (cc)")
-    library = tmp_path_factory.mktemp("shim") / "modem_lines.so"
+    library = directory / "modem_lines.so"
     options = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
     subprocess.run([compiler, *options, "-o", library, SHIM, "-ldl"], check=True)
     return str(library)

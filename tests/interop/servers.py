@@ -92,6 +92,24 @@ async def serving(
                 process.kill()
 
 
+@asynccontextmanager
+async def ser2net_to(url: str, number: int, directory: Path) -> AsyncIterator[None]:
+    """ser2net as a client of an RFC 2217 server, whose own server is at a TCP port."""
+    configuration = directory / "ser2net.yaml"
+    configuration.write_text(
+        "%YAML 1.1\n---\n"
+        "connection: &port\n"
+        f"  accepter: telnet(rfc2217),tcp,127.0.0.1,{number}\n"
+        f"  connector: telnet(rfc2217),tcp,{url.removeprefix('rfc2217://').replace(':', ',')}\n"
+    )
+    command = [find("ser2net"), "-d", "-n", "-c", str(configuration)]
+    async with await anyio.open_process(command, stdout=subprocess.DEVNULL, stderr=None) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
 async def when_up(url: str) -> Transport:
     """Connect to a server that may not be up yet."""
     with anyio.fail_after(20):

@@ -16,7 +16,7 @@ from serialnet.chips import Mode
 from .checks import ALL_BYTES, Session, failures
 from .fake_micropython import fake_micropython
 from .matrix import CLIENTS, page
-from .servers import find, free_port, when_up
+from .servers import find, free_port, ser2net_to, when_up
 from .terminal import at_terminal
 from .tools import python, served
 
@@ -51,23 +51,13 @@ async def test_filters(program: str, arguments: list[str], listen: str) -> None:
 
 
 async def test_ser2net_as_a_client(tmp_path: Path) -> None:
-    program, number = find("ser2net"), free_port()
-    async with served() as shared:
-        ours = shared.url.rpartition(":")[2]
-        configuration = tmp_path / "ser2net.yaml"
-        configuration.write_text(
-            "%YAML 1.1\n---\n"
-            "connection: &port\n"
-            f"  accepter: telnet(rfc2217),tcp,127.0.0.1,{number}\n"
-            f"  connector: telnet(rfc2217),tcp,127.0.0.1,{ours}\n"
-        )
-        command = [program, "-d", "-n", "-c", str(configuration)]
-        async with await anyio.open_process(command, stdout=subprocess.DEVNULL, stderr=None) as process:
-            try:
-                async with await when_up(f"rfc2217://127.0.0.1:{number}?timeout=1") as client:
-                    failed = await failures(Session(client, shared.board, shared.port.news.tell))
-            finally:
-                process.kill()
+    number = free_port()
+    async with (
+        served() as shared,
+        ser2net_to(shared.url, number, tmp_path),
+        await when_up(f"rfc2217://127.0.0.1:{number}?timeout=1") as client,
+    ):
+        failed = await failures(Session(client, shared.board, shared.port.news.tell))
     assert failed.keys() == CLIENTS["ser2net"].but.keys(), failed
 
 
