@@ -37,7 +37,7 @@ class Distance:
             for source, sink, is_client in ((client, server, True), (server, client, False)):
                 put, take = anyio.create_memory_object_stream[tuple[float, bytes]](10_000)
                 tasks.start_soon(self._read, source, put, is_client)
-                tasks.start_soon(self._write, sink, take)
+                tasks.start_soon(self._write, sink, take, is_client)
 
     async def _read(
         self,
@@ -60,7 +60,10 @@ class Distance:
                 return
 
     async def _write(
-        self, sink: anyio.abc.SocketStream, take: MemoryObjectReceiveStream[tuple[float, bytes]]
+        self,
+        sink: anyio.abc.SocketStream,
+        take: MemoryObjectReceiveStream[tuple[float, bytes]],
+        from_client: bool,
     ) -> None:
         with take:
             async for due, data in take:
@@ -69,7 +72,7 @@ class Distance:
                     await sink.send(data)
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                     return
-                self._heard = True
+                self._heard |= not from_client
         try:
             await sink.send_eof()
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import re
 import select
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 from unittest.mock import Mock
 
+import anyio
 import pytest
 import serial
 from serial.rs485 import RS485Settings
@@ -28,6 +32,7 @@ from serialnet import (
     LineRequest,
     LineSettings,
     Parity,
+    Purge,
     PurgeRequest,
     SetOutputs,
 )
@@ -42,7 +47,7 @@ class Record(Hook):
     """Remembers what was asked."""
 
     def __init__(self) -> None:
-        self.requests: list[LineRequest] = []
+        self.requests: list[Any] = []
 
     async def request(self, request: LineRequest, forward: Forward) -> InForce:
         self.requests.append(request)
@@ -285,6 +290,7 @@ def test_break() -> None:
     record = Record()
     with serve(hooks=[record]) as url, Serial(url) as port:
         port.send_break(0.01)
+        port.flush()
         assert [request.brk for request in record.of(SetOutputs) if request.brk is not None] == [True, False]
         assert not port.break_condition
 
@@ -307,6 +313,103 @@ def test_settings_that_are_refused_are_not_shown() -> None:
         assert port.baudrate == 9600
 
 
+class Slow(Record):
+    """Keeps all that is asked waiting until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.go.set()
+
+    async def request(self, request: LineRequest, forward: Forward) -> InForce:
+        while not self.go.is_set():  # noqa: ASYNC110  # it is set in another thread
+            await anyio.sleep(0.005)
+        return await super().request(request, forward)
+
+
+def test_outputs_and_purges_wait_for_no_answer() -> None:
+    slow = Slow()
+    with serve(hooks=[slow]) as url, Serial(url, timeout=10) as port:
+        port.write(b"old")
+        eventually(lambda: port.in_waiting == 3)
+        slow.requests.clear()
+        slow.go.clear()
+        port.dtr = False
+        port.reset_input_buffer()
+        port.write(b"new")
+        port.rts = False
+        port.reset_output_buffer()
+        assert slow.requests == []
+        assert port.in_waiting == 0
+        slow.go.set()
+        port.flush()
+        dtr, received, rts, unsent = slow.requests
+        assert (dtr.dtr, rts.rts) == (False, False)
+        assert (received.what, unsent.what) == (Purge.RECEIVED, Purge.UNSENT)
+        assert port.read(3) == b"new"
+        assert port.in_waiting == 0
+
+
+def test_a_close_waits_for_the_last_answers() -> None:
+    slow = Slow()
+    with serve(hooks=[slow]) as url:
+        port = Serial(url)
+        slow.go.clear()
+        port.dtr = False
+        timer = threading.Timer(0.2, slow.go.set)
+        timer.start()
+        port.close()
+        assert slow.requests[-1].dtr is False
+        timer.join()
+
+
+def test_no_more_than_some_requests_are_under_way() -> None:
+    slow = Slow()
+    with serve(hooks=[slow]) as url, Serial(url) as port:
+        slow.go.clear()
+        timer = threading.Timer(0.2, slow.go.set)
+        timer.start()
+        for _ in range(1000):
+            port.dtr = not port.dtr
+        assert slow.go.is_set()
+        timer.join()
+
+
+def test_the_settings_that_were_found_are_not_waited_for() -> None:
+    slow = Slow()
+    with serve(hooks=[slow]) as url, Serial(url, 9600) as port:
+        slow.go.clear()
+        port.baudrate = 115200
+        assert port.baudrate == 115200
+        slow.go.set()
+        port.flush()
+        assert [request.settings.baudrate for request in slow.of(Configure)] == [9600, 115200]
+
+
+def answer_all_but_purges(connection: socket.socket) -> None:
+    """Be an RFC 2217 server that purges as it was told, and does not say so."""
+    found = {1: (115200).to_bytes(4, "big"), 2: b"\x08", 3: b"\1", 4: b"\1"}
+    connection.sendall(bytes.fromhex("fffd2c fffb00 fffd00 fffb03 fffd03"))
+    with suppress(OSError):
+        while wire := connection.recv(4096):
+            for code, value in re.findall(rb"\xff\xfa\x2c(.)(.*?)\xff\xf0", wire, re.DOTALL):
+                if code != b"\x0c":
+                    known = value if any(value) else found.get(code[0], value)
+                    connection.sendall(b"\xff\xfa\x2c" + bytes([code[0] + 100]) + known + b"\xff\xf0")
+            if wire.endswith(b"question"):
+                connection.sendall(b"answer")
+
+
+def test_nothing_is_lost_behind_a_purge_that_is_not_answered(peer: Peer) -> None:
+    server = threading.Thread(target=lambda: answer_all_but_purges(peer.connection))
+    server.start()
+    with Serial(peer.url.replace("tcp:", "rfc2217:") + "?timeout=0.5", 115200, timeout=10) as port:
+        port.reset_input_buffer()
+        port.write(b"question")
+        assert port.read(6) == b"answer"
+    server.join()
+
+
 def test_settings_that_make_no_sense() -> None:
     with Serial("loop:") as port:
         port.rtscts = True
@@ -326,6 +429,7 @@ def test_an_answer_is_found_behind_what_nobody_reads(peer: Peer, caplog: pytest.
         sender = peer.send_in_background(data)
         eventually(lambda: port.in_waiting == CAPACITY)
         port.rts = False
+        port.flush()
         assert port.in_waiting > CAPACITY
         assert "did not answer" not in caplog.text
         received = bytearray()

@@ -7,6 +7,7 @@ import atexit
 import errno
 import os
 import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from ..core.errors import LineUnsupportedError
 from ..core.line import Line
 from ..core.opening import connect
 from ..core.transport import Transport
-from ..values.settings import Purge
+from ..values.settings import LineSettings, Purge
 from ..wire.patience import Patience
 from . import _background
 from ._buffers import CAPACITY, Incoming, Outgoing
@@ -39,6 +40,10 @@ PATIENCE = 1.0
 FAREWELL = 5.0
 # How long a stream without a line may go on delivering what was on its way when that was to be dropped.
 DISCARDING = 0.1
+# So many requests may be under way at a time.
+MOST_BEGUN = 32
+# How long the answers to the last of them may take.
+LAST_ANSWERS = 3.0
 
 
 class Connection:
@@ -51,6 +56,8 @@ class Connection:
     """
 
     transport: Transport
+    found: LineSettings | None = None
+    """What was in force when the port was opened."""
 
     def __init__(
         self, url: str, prepare: Callable[[Transport], Awaitable[None]], *, flash_assist: bool
@@ -61,6 +68,7 @@ class Connection:
         self._room = asyncio.Event()
         self._closing = asyncio.Event()
         self._asking = 0
+        self._begun: deque[asyncio.Future[object]] = deque()
         self._sending: anyio.CancelScope | None = None
         self.patience: Patience | None = Patience() if flash_assist else None
         self._deadline_moved = asyncio.Event()
@@ -93,12 +101,7 @@ class Connection:
             raise SerialException(self.incoming.ended)
 
         async def ask() -> T:
-            self._asking += 1
-            self._room.set()
-            try:
-                return await func(*args, **kwargs)
-            finally:
-                self._asking -= 1
+            return await self._ask(func(*args, **kwargs))
 
         future = self._background.portal.start_task_soon(ask)
         try:
@@ -110,6 +113,25 @@ class Connection:
         except BaseException:
             future.cancel()
             raise
+
+    def begin(self, func: Callable[P, Awaitable[object]], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Ask for something on the event loop; wait for the answer only if the line has it so, or many are due.
+
+        What is asked for later is asked for after it, and what is written later is sent after it.
+
+        :raises SerialException: if it, or something that was begun before, has failed
+        """
+        if self.line is None or not self.line.pipelines:
+            self.call(func, *args, **kwargs)
+            return
+
+        async def begin() -> None:
+            while self._begun and (self._begun[0].done() or len(self._begun) >= MOST_BEGUN):
+                await self._begun.popleft()
+            self._begun.append(asyncio.ensure_future(self._ask(func(*args, **kwargs))))
+            await asyncio.sleep(0)  # by then, it has asked
+
+        self.call(begin)
 
     def close(self) -> None:
         """Send what is to be sent, as long as that makes progress, and close."""
@@ -140,19 +162,14 @@ class Connection:
     async def set_outputs(self, **outputs: bool) -> None:
         """Change the lines, by which the chip may be reset."""
         assert self.line is not None
-        await self.line.set_outputs(**outputs)
         if self.patience:
             self.patience.forget()
+        await self.line.set_outputs(**outputs)
 
     async def purge_received(self) -> None:
         """Throw away what was received, and what is on its way."""
         self.incoming.clear()
-        if self.line is not None:
-            begin = anyio.current_time()
-            await self.line.purge(Purge.RECEIVED)
-            if self.patience:
-                self.patience.measured(anyio.current_time() - begin)
-        else:
+        if self.line is None:
             # Nobody tells where that ends. What is here comes at once.
             with anyio.move_on_after(DISCARDING):
                 while True:
@@ -161,7 +178,14 @@ class Connection:
                     if not len(self.incoming):
                         break
                     self.incoming.clear()
-        self.incoming.clear()
+            self.incoming.clear()
+            return
+        begin, alone = anyio.current_time(), self._asking == 1
+        await self.line.purge(Purge.RECEIVED)
+        if self.patience and alone:  # not behind what takes its time itself, such as a reset
+            self.patience.measured(anyio.current_time() - begin)
+        if not self.line.pipelines:  # else what came meanwhile was sent after the answer
+            self.incoming.clear()
 
     async def purge_unsent(self) -> None:
         """Throw away what was not sent."""
@@ -173,12 +197,25 @@ class Connection:
 
     # On the event loop.
 
+    async def _ask(self, asked: Awaitable[T]) -> T:
+        self._asking += 1
+        self._room.set()
+        try:
+            return await asked
+        finally:
+            self._asking -= 1
+
     async def _run(
         self, url: str, prepare: Callable[[Transport], Awaitable[None]], opened: Future[None]
     ) -> None:
         try:
             async with connect(url) as self.transport:
+                begin = anyio.current_time()
+                if self.line is not None:
+                    self.found = self.line.settings
                 await prepare(self.transport)
+                if self.line is not None and self.patience:
+                    self.patience.measured(anyio.current_time() - begin)
                 opened.set_result(None)
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._receive)
@@ -186,11 +223,20 @@ class Connection:
                     if self.patience:
                         tasks.start_soon(self._assist, self.patience)
                     await self._closing.wait()
+                    await self._end_what_was_begun()
                     tasks.cancel_scope.cancel()
         except Exception as error:
             if opened.done():
                 raise
             opened.set_exception(error)
+
+    async def _end_what_was_begun(self) -> None:
+        """Hear the last answers: hung up on before, a server might not carry out what it was asked for."""
+        if self._begun:
+            _, silent = await asyncio.wait(self._begun, timeout=LAST_ANSWERS)
+            for answer in silent:
+                answer.cancel()
+            await asyncio.gather(*self._begun, return_exceptions=True)
 
     async def _receive(self) -> None:
         buffer = memoryview(bytearray(CAPACITY))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import fields, replace
@@ -148,9 +149,9 @@ class Serial(serial.SerialBase):
             self._connection.incoming.cancel()
 
     def reset_input_buffer(self) -> None:
-        """Throw away what was received, and what the other end had sent when it answered."""
+        """Throw away what was received, and what the other end sends before it hears of this."""
         connection = self._opened
-        connection.call(connection.purge_received)
+        connection.begin(connection.purge_received)
 
     def fileno(self) -> int:
         """A descriptor to ``select`` on: readable exactly while a read returns at once. It is no terminal."""
@@ -180,7 +181,7 @@ class Serial(serial.SerialBase):
     def reset_output_buffer(self) -> None:
         """Throw away what was written and not sent."""
         connection = self._opened
-        connection.call(connection.purge_unsent)
+        connection.begin(connection.purge_unsent)
 
     @override
     def flush(self) -> None:
@@ -211,7 +212,9 @@ class Serial(serial.SerialBase):
             self._asked = self._settings()
             if self._asked != asked:
                 connection.outgoing.wait_until_empty(None, PATIENCE)
-                connection.call(_configure, connection.line, self._asked)
+                # What was in force before will be granted again.
+                ask = connection.begin if self._asked == connection.found else connection.call
+                ask(_configure, connection.line, self._asked)
         except BaseException:
             self._asked = asked
             self._show(asked)
@@ -264,7 +267,7 @@ class Serial(serial.SerialBase):
     def _set_outputs(self, **outputs: bool) -> None:
         connection = self._opened
         if connection.line is not None:
-            connection.call(partial(connection.set_outputs, **outputs))
+            connection.begin(partial(connection.set_outputs, **outputs))
 
     @property
     def cts(self) -> bool:
@@ -328,12 +331,19 @@ async def _prepare(
     transport: Transport, settings: LineSettings, dtr: bool | None, rts: bool | None, brk: bool | None
 ) -> None:
     """Bring a transport that was just opened to where the properties say."""
-    if transport.line is not None:
-        await _configure(transport.line, settings)
-        if (dtr, rts, brk) != (None, None, None):
-            await transport.line.set_outputs(dtr=dtr, rts=rts, brk=brk)
-        # As pyserial does: what was said to others is none of this program's business.
-        await transport.line.purge(Purge.RECEIVED)
+    line = transport.line
+    if line is None:
+        return
+    steps: list[Callable[[], Awaitable[object]]] = [partial(_configure, line, settings)]
+    if (dtr, rts, brk) != (None, None, None):
+        steps.append(partial(line.set_outputs, dtr=dtr, rts=rts, brk=brk))
+    # As pyserial does: what was said to others is none of this program's business.
+    steps.append(partial(line.purge, Purge.RECEIVED))
+    if line.pipelines:
+        await asyncio.gather(*(step() for step in steps))
+    else:
+        for step in steps:
+            await step()
 
 
 async def _configure(line: Line, asked: LineSettings) -> None:

@@ -48,6 +48,9 @@ class RFC2217Transport(SessionStream):
         self.received: bytearray = bytearray()
         self.watchers: list[deque[LineEvent]] = []
         self._waiting: dict[Ask, bool | None] = {}
+        # Purges that are under way: what comes before their answers was, when they were asked for.
+        self._purges: set[Ask] = set()
+        self._answers_purges = True
 
     async def negotiate(self) -> None:
         """Agree on RFC 2217 with the server, and learn its settings.
@@ -106,6 +109,19 @@ class RFC2217Transport(SessionStream):
                 self.session.assume(ask)
         return not silent
 
+    async def purge(self, what: Purge) -> None:
+        """Have the server throw away bytes; throw away what is on its way, which comes before the answer."""
+        self._check_open()
+        asks = self.session.purge(what) if what else []
+        if Purge.RECEIVED in what:
+            self.received.clear()
+            if self._answers_purges:
+                self._purges.update(asks)
+        try:
+            self._answers_purges = await self.request(asks)
+        finally:
+            self._purges.difference_update(asks)
+
     async def flush(self) -> None:
         """Send the commands that wait."""
         await self._flush()
@@ -135,12 +151,14 @@ class RFC2217Transport(SessionStream):
     def _digest(self) -> None:
         while (event := self.session.next_event()) is not None:
             if isinstance(event, bytes):
-                self.received += event
+                if not self._purges:
+                    self.received += event
             elif not isinstance(event, Answered):
                 for events in self.watchers:
                     _append(events, event)
             elif event.ask in self._waiting:
                 self._waiting[event.ask] = event.granted
+                self._purges.discard(event.ask)
         self._heed()
 
     @override
@@ -154,6 +172,8 @@ class RFC2217Transport(SessionStream):
 
 class RFC2217Line(Line):
     """The far line. Its settings are changed by the server where they stand among the bytes sent."""
+
+    pipelines = True
 
     def __init__(self, transport: RFC2217Transport) -> None:
         self._transport = transport
@@ -191,10 +211,7 @@ class RFC2217Line(Line):
 
     @override
     async def purge(self, what: Purge) -> None:
-        await self._transport.request(self._session.purge(what) if what else ())
-        if Purge.RECEIVED in what:
-            # What came before the answer was on its way when we asked.
-            self._transport.received.clear()
+        await self._transport.purge(what)
 
     @override
     async def drain(self) -> None:
