@@ -20,6 +20,7 @@ class Distance:
 
     def __init__(self, target: int, round_trip: float, jitter: float) -> None:
         self.port = 0
+        self.connections = 0
         self.turns = 0
         """How often the client spoke after it had heard something: so many round trips were used."""
         self._target = target
@@ -29,6 +30,7 @@ class Distance:
         self._heard = True
 
     async def connect(self, client: anyio.abc.SocketStream) -> None:
+        self.connections += 1
         async with (
             client,
             await anyio.connect_tcp("127.0.0.1", self._target) as server,

@@ -12,9 +12,9 @@ from struct import Struct
 import anyio
 from anyio.abc import SocketAttribute
 
-from .core.transport import Transport
+from .core.transport import Transport, TransportAttribute
 
-__all__ = ["Distance", "measure"]
+__all__ = ["Distance", "glance", "measure"]
 
 PROBES = 9
 # After so many seconds, what was measured by then has to do.
@@ -62,6 +62,17 @@ async def measure(transport: Transport) -> Distance | None:
         await transport.line.drain()
         times.append(anyio.current_time() - asked)
     return Distance.of(times)
+
+
+def glance(transport: Transport) -> float | None:
+    """Tell the round trip as far as it is known without a question, which would take one more.
+
+    :return: seconds, or ``None`` where nobody knows
+    """
+    if transport.line is not None:
+        return transport.extra(TransportAttribute.round_trip, None)
+    known = _known_to_kernel(transport.extra(SocketAttribute.raw_socket, None))
+    return None if known is None else known.median
 
 
 # Where tcpi_rtt and tcpi_rttvar stand in Linux's struct tcp_info; in microseconds.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -22,7 +23,7 @@ from serialnet.wire import slip
 
 from ..delay import Distance, distance
 from .test_esptool import OFFSETS, image
-from .tools import ABREAST, SOAK, served, until
+from .tools import ABREAST, SOAK, python, served, until
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("esptool") is None, reason="esptool is not installed"),
@@ -198,6 +199,56 @@ async def test_it_flashes_at_the_first_attempt_over_any_distance(tmp_path: Path)
     async with anyio.create_task_group() as tasks:
         for number, (way, round_trip) in enumerate(CELLS):
             tasks.start_soon(check, way, round_trip, tmp_path / str(number))
+
+
+LIMITS = """
+from esptool.loader import DEFAULT_CONNECT_ATTEMPTS, DEFAULT_TIMEOUT, MEM_END_ROM_TIMEOUT, SYNC_TIMEOUT
+print(SYNC_TIMEOUT, MEM_END_ROM_TIMEOUT, DEFAULT_TIMEOUT, DEFAULT_CONNECT_ATTEMPTS)
+"""
+
+
+@pytest.mark.parametrize(
+    ("round_trip", "assist", "expected"),
+    [
+        (200, "auto", [(0.5, 0.9), (0.75, 0.75), (3.4, 3.8), (2, 2)]),
+        (200, "off", [(0.1, 0.1), (0.75, 0.75), (3, 3), (2, 2)]),
+        (0, "auto", [(0.1, 0.1), (0.75, 0.75), (3, 3), (2, 2)]),
+    ],
+)
+async def test_esptools_own_settings_follow_the_round_trip_and_its_users_come_first(
+    round_trip: float, assist: str, expected: list[tuple[float, float]], tmp_path: Path
+) -> None:
+    (tmp_path / "setup.cfg").write_text("[esptool]\nmem_end_rom_timeout = 0.75\nconnect_attempts = 2\n")
+    async with served() as shared, distance(int(shared.url.rpartition(":")[2]), round_trip / 1000, 0) as far:
+        url = f"rfc2217://127.0.0.1:{far.port}"
+        run = await python(
+            *("-m", "serialnet", "run", "--assist", assist, "--"),
+            *(sys.executable, "-c", LIMITS, "--port", url, "flash-id"),
+            directory=tmp_path,
+        )
+    assert run.errors == ""
+    limits = [float(word) for word in run.output.split()]
+    assert all(least <= limit <= most for limit, (least, most) in zip(limits, expected, strict=True)), limits
+
+
+async def test_one_connection_is_made_to_measure_and_to_flash(tmp_path: Path) -> None:
+    async with served() as shared, distance(int(shared.url.rpartition(":")[2]), 0.1, 0) as far:
+        url = f"rfc2217://127.0.0.1:{far.port}"
+        run = await python(
+            *("-m", "serialnet", "run", "--port", url, "--"),
+            *(sys.executable, "-m", "esptool", "--connect-attempts", "1", "flash-id"),
+            directory=tmp_path,
+        )
+        assert run.status == 0, run
+        (file,) = re.findall(r"Loaded custom configuration from (\S+)", run.output)
+        assert not await anyio.Path(file).exists()
+        run = await python(
+            *("-m", "serialnet", "run", "--port", url, "--"),
+            *(sys.executable, "-m", "esptool", "elf2image", "--help"),
+            directory=tmp_path,
+        )
+        assert run.status == 0, run
+    assert far.connections == 1
 
 
 @pytest.mark.parametrize("near", ["run", "listener"])

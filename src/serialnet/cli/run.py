@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--assist",
         choices=("auto", "off"),
         default="auto",
-        help="keep esptool waiting while the answer of a board far away is on its way",
+        help="keep esptool waiting, and set its time limits, by how far away the board is",
     )
     parser.add_argument("program", metavar="PROGRAM", help="the program; its arguments follow")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)

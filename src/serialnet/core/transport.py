@@ -31,6 +31,8 @@ class TransportAttribute(TypedAttributeSet):
     usb: tuple[int, int] = typed_attribute()
     #: the USB socket that the device hangs on, as ``1-1.2``, with the interface if it has several
     location: str = typed_attribute()
+    #: seconds that the end with the line took to answer when the connection was made
+    round_trip: float = typed_attribute()
 
 
 class Transport(anyio.abc.ByteStream):

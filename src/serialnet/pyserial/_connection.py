@@ -21,13 +21,13 @@ from typing_extensions import ParamSpec
 from ..core.errors import LineUnsupportedError
 from ..core.line import Line
 from ..core.opening import connect
-from ..core.transport import Transport
+from ..core.transport import Transport, TransportAttribute
 from ..values.settings import LineSettings, Purge
 from ..wire.patience import Patience
 from . import _background
 from ._buffers import CAPACITY, Incoming, Outgoing
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "connect_ahead", "connected"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,9 +49,9 @@ LAST_ANSWERS = 3.0
 class Connection:
     """An open transport: what is received waits in :attr:`incoming`, what is to be sent in :attr:`outgoing`.
 
+    Nothing passes before it is started.
+
     :param url: what to connect to
-    :param prepare: called with the transport on the event loop before anything is received
-    :param flash_assist: keep a flasher waiting while the answer of a chip far away is under way
     :raises SerialException: if it cannot be opened
     """
 
@@ -59,9 +59,7 @@ class Connection:
     found: LineSettings | None = None
     """What was in force when the port was opened."""
 
-    def __init__(
-        self, url: str, prepare: Callable[[Transport], Awaitable[None]], *, flash_assist: bool
-    ) -> None:
+    def __init__(self, url: str) -> None:
         self._background = _background.borrow()
         self._forked = False
         self._news = asyncio.Event()
@@ -70,13 +68,14 @@ class Connection:
         self._asking = 0
         self._begun: deque[asyncio.Future[object]] = deque()
         self._sending: anyio.CancelScope | None = None
-        self.patience: Patience | None = Patience() if flash_assist else None
+        self.patience: Patience | None = None
+        self._started = asyncio.Event()
         self._deadline_moved = asyncio.Event()
         wake = self._background.loop.call_soon_threadsafe
         self.incoming = Incoming(lambda: wake(self._room.set))
         self.outgoing = Outgoing(lambda: wake(self._news.set))
         opened: Future[None] = Future()
-        self._task = self._background.portal.start_task_soon(self._run, url, prepare, opened)
+        self._task = self._background.portal.start_task_soon(self._run, url, opened)
         try:
             opened.result()
         except BaseException as error:
@@ -86,6 +85,26 @@ class Connection:
                 raise explained(error) from error
             raise
         _open.add(self)
+
+    def start(self, prepare: Callable[[Transport], Awaitable[None]], *, flash_assist: bool) -> None:
+        """Let bytes pass.
+
+        :param prepare: called with the transport on the event loop before anything is received
+        :param flash_assist: keep a flasher waiting while the answer of a chip far away is under way
+        :raises SerialException: if that fails; it is closed then
+        """
+        try:
+            if self.line is not None:
+                self.found = self.line.settings
+            if flash_assist:
+                self.patience = Patience()
+                if (round_trip := self.transport.extra(TransportAttribute.round_trip, None)) is not None:
+                    self.patience.measured(round_trip)
+            self.call(prepare, self.transport)
+        except BaseException:
+            self.close()
+            raise
+        self._background.loop.call_soon_threadsafe(self._started.set)
 
     @property
     def line(self) -> Line | None:
@@ -115,7 +134,7 @@ class Connection:
             raise
 
     def begin(self, func: Callable[P, Awaitable[object]], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Ask for something on the event loop; wait for the answer only if the line has it so, or many are due.
+        """Ask for something on the event loop; wait for the answer only if the line has it so, or many are.
 
         What is asked for later is asked for after it, and what is written later is sent after it.
 
@@ -142,7 +161,8 @@ class Connection:
         if not self._background.is_here:
             with suppress(SerialException):
                 self.outgoing.wait_until_empty(None, PATIENCE)
-        self._background.loop.call_soon_threadsafe(self._closing.set)
+        for event in (self._started, self._closing):
+            self._background.loop.call_soon_threadsafe(event.set)
         for buffer in (self.incoming, self.outgoing):
             buffer.end("the port was closed")
         if not self._background.is_here:
@@ -205,18 +225,11 @@ class Connection:
         finally:
             self._asking -= 1
 
-    async def _run(
-        self, url: str, prepare: Callable[[Transport], Awaitable[None]], opened: Future[None]
-    ) -> None:
+    async def _run(self, url: str, opened: Future[None]) -> None:
         try:
             async with connect(url) as self.transport:
-                begin = anyio.current_time()
-                if self.line is not None:
-                    self.found = self.line.settings
-                await prepare(self.transport)
-                if self.line is not None and self.patience:
-                    self.patience.measured(anyio.current_time() - begin)
                 opened.set_result(None)
+                await self._started.wait()
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._receive)
                     tasks.start_soon(self._send)
@@ -289,6 +302,26 @@ class Connection:
         self.incoming.end(reason)
         self.outgoing.end(reason)
         self._closing.set()
+
+
+_ahead: dict[str, Connection] = {}
+
+
+def connect_ahead(url: str) -> Connection:
+    """Connect, for who opens the URL next.
+
+    :raises SerialException: if that fails
+    """
+    connection = _ahead[url] = Connection(url)
+    return connection
+
+
+def connected(url: str) -> Connection:
+    """Connect, unless somebody did ahead.
+
+    :raises SerialException: if that fails
+    """
+    return _ahead.pop(url, None) or Connection(url)
 
 
 def explained(error: Exception) -> SerialException:

@@ -22,7 +22,7 @@ from ..core.transport import Transport
 from ..transports._line_options import LineOptions
 from ..values.settings import FlowControl, Inputs, LineSettings, Parity, Purge, StopBits
 from ..wire.comport.codes import is_granted
-from ._connection import PATIENCE, Connection
+from ._connection import PATIENCE, Connection, connected
 
 __all__ = ["Serial"]
 
@@ -104,7 +104,9 @@ class Serial(serial.SerialBase):
             rts=None if self._rtscts else bool(self._rts_state),
             brk=True if self._break_state else None,
         )
-        self._connection = Connection(self.port, prepare, flash_assist=self.flash_assist)
+        connection = connected(self.port)
+        connection.start(prepare, flash_assist=self.flash_assist)
+        self._connection = connection
         self._asked = settings
         line = self._connection.line
         if line is not None:

@@ -19,15 +19,25 @@ class _Finder:
         return PathFinder.find_spec(name, PATH) if name in MODULES else None
 
 
-def _prepare() -> None:
+def before_esptool() -> None:
+    """Give esptool the time that its port needs, unless the assist is off."""
+    if READY and os.environ.get("SERIALNET_ASSIST") != "off":
+        from serialnet.pyserial._esptool import give_time
+
+        give_time()
+
+
+def _prepare() -> bool:
     if sys.version_info < (3, 11):  # noqa: UP036
         _warn("serialnet needs Python 3.11")
-        return
+        return False
     sys.meta_path.append(_Finder())
     try:
         import serialnet.pyserial.handlers  # noqa: F401
     except Exception as error:  # noqa: BLE001  # the program goes on without
         _warn(f"serialnet cannot be imported: {error}")
+        return False
+    return True
 
 
 def _warn(reason: str) -> None:
@@ -35,4 +45,4 @@ def _warn(reason: str) -> None:
     sys.stderr.write(f"serialnet: pyserial's own URL handlers are used: {reason} ({python})\n")
 
 
-_prepare()
+READY = _prepare()

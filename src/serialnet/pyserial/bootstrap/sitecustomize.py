@@ -5,6 +5,7 @@ It costs next to nothing where that is never imported. Any Python 3.6 or newer c
 
 import os
 import sys
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, module_from_spec
 
@@ -36,8 +37,16 @@ def _after_exec(spec: ModuleSpec) -> None:
         known = getattr(module, "protocol_handler_packages", None)  # another package may have that name
         if known is not None:
             known[:0] = [package for package in PACKAGES if package not in known]
+            if "esptool" in sys.modules:
+                _before_esptool()
 
     loader.exec_module = exec_and_tell  # type: ignore[method-assign]
+
+
+def _before_esptool() -> None:
+    """See to esptool's settings, which it reads once it has imported serial, if a URL is its port."""
+    if any("://" in word for word in [*sys.argv, os.environ.get("ESPTOOL_PORT", "")]):
+        import_module(PACKAGES[0]).before_esptool()
 
 
 def _import_shadowed() -> None:

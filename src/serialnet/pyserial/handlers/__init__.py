@@ -20,7 +20,7 @@ from typing_extensions import override
 from ...core.registry import schemes
 from .._serial import Serial
 
-__all__ = ["install", "is_pyserials", "uninstall"]
+__all__ = ["install", "is_pyserials", "ours", "uninstall"]
 
 _PREFIX = f"{__name__}.protocol_"
 # pyserial's client of these is replaced; its other handlers stay.
@@ -48,6 +48,16 @@ def is_pyserials(scheme: str) -> bool:
     return scheme not in _REPLACED and find_spec(f"serial.urlhandler.protocol_{scheme}") is not None
 
 
+def ours(port: str) -> str | None:
+    """The URL that our handlers open for a port, if it is for them."""
+    scheme, mark, _ = _without_mark(port).partition("://")
+    return _serial_class_for_url(port)[0] if mark and _is_ours(scheme.lower()) else None
+
+
+def _is_ours(scheme: str) -> bool:
+    return not is_pyserials(scheme) and {*scheme.split("+")} <= {*schemes()}
+
+
 class _Finder(MetaPathFinder, Loader):
     """Makes the modules of the handlers."""
 
@@ -58,9 +68,7 @@ class _Finder(MetaPathFinder, Loader):
         if not fullname.startswith(_PREFIX):
             return None
         scheme = _without_mark(fullname.removeprefix(_PREFIX))
-        if is_pyserials(scheme) or not {*scheme.split("+")} <= {*schemes()}:
-            return None
-        return ModuleSpec(fullname, self)
+        return ModuleSpec(fullname, self) if _is_ours(scheme) else None
 
     @override
     def exec_module(self, module: ModuleType) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -13,7 +14,7 @@ from typing_extensions import Buffer, override
 
 from ...core.errors import LineTimeoutError, OpenError
 from ...core.line import Line
-from ...core.transport import Transport
+from ...core.transport import Transport, TransportAttribute
 from ...values.events import InputsChanged, LineErrors, LineEvent
 from ...values.settings import Inputs, LineSettings, Outputs, Purge
 from ...wire.comport import Answered, Ask, ComPortClient, Policy
@@ -51,6 +52,7 @@ class RFC2217Transport(SessionStream):
         # Purges that are under way: what comes before their answers was, when they were asked for.
         self._purges: set[Ask] = set()
         self._answers_purges = True
+        self._round_trip = 0.0
 
     async def negotiate(self) -> None:
         """Agree on RFC 2217 with the server, and learn its settings.
@@ -68,7 +70,9 @@ class RFC2217Transport(SessionStream):
             # Many servers do not answer the questions about outputs. They are asked first, so when the
             # answers about settings are here, theirs are, too, or never will be.
             outputs = self.session.query_outputs()
+            asked = anyio.current_time()
             await self.request(self.session.query_settings())
+            self._round_trip = anyio.current_time() - asked
             for ask in outputs:
                 self.session.forget(ask)
         except TimeoutError:
@@ -121,6 +125,11 @@ class RFC2217Transport(SessionStream):
             self._answers_purges = await self.request(asks)
         finally:
             self._purges.difference_update(asks)
+
+    @property
+    @override
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return {**super().extra_attributes, TransportAttribute.round_trip: lambda: self._round_trip}
 
     async def flush(self) -> None:
         """Send the commands that wait."""
