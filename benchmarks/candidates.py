@@ -73,7 +73,7 @@ def program(name: str) -> str | None:
 
 
 def _module(name: str) -> bool:
-    return name in ("trio", "uvloop") and find_spec(name) is not None
+    return name in ("trio", "uvloop", "esptool") and find_spec(name) is not None
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:

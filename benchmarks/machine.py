@@ -14,7 +14,7 @@ from .candidates import program
 __all__ = ["machine", "versions"]
 
 PROGRAMS = {"socat": "-V", "haproxy": "-v", "ser2net": "-v", "cc": "--version"}
-PACKAGES = ("anyio", "trio", "uvloop", "pyserial")
+PACKAGES = ("anyio", "trio", "uvloop", "pyserial", "esptool")
 
 
 def machine() -> str:

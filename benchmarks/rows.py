@@ -6,7 +6,7 @@ floor is not reached yet, it is what was, loosened alike.
 
 from __future__ import annotations
 
-from . import codec, line, starting, workloads
+from . import blocking, codec, flashing, line, starting, workloads
 from .candidates import (
     BUSY,
     DIRECT,
@@ -157,6 +157,28 @@ GROUPS = (
             Less("answer, p50", HALF_BUSY, IDLE),
             Less("answer, p50", STREAMS_BUSY, STREAMS_IDLE),
             Less("answer, p50", BUSY, STREAMS_BUSY, guard=1.5),
+        ),
+    ),
+    Group(
+        "flashing",
+        "Stock esptool and a simulated ESP32, on the loopback interface",
+        flashing.flashing,
+        (flashing.DEVICE, flashing.OURS, flashing.STOCK),
+        (
+            Less("flash-id", flashing.OURS, flashing.DEVICE, floor=1.3),
+            Less("write-flash 256 KiB", flashing.OURS, flashing.DEVICE, floor=1.3),
+            More("flash-id", flashing.STOCK, flashing.OURS, floor=12),
+            More("write-flash 256 KiB", flashing.STOCK, flashing.OURS, floor=12),
+        ),
+    ),
+    Group(
+        "blocking",
+        "The object with pyserial's interface",
+        blocking.reading,
+        (blocking.PYSERIAL, blocking.PTY, blocking.TCP),
+        (
+            More("receiving", blocking.PTY, blocking.PYSERIAL, floor=1, guard=0.7),
+            Less("round trip", blocking.PTY, blocking.PYSERIAL, floor=3, guard=4.5),
         ),
     ),
     Group(
