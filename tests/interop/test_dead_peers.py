@@ -1,4 +1,4 @@
-"""Packets that get lost without a word: the dead are noticed in time, and a program at a device never knows."""
+"""Packets that get lost without a word: the dead are noticed in time, and a device never shows it."""
 
 from __future__ import annotations
 
