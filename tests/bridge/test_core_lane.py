@@ -125,6 +125,13 @@ def test_errors_turn_it_off() -> None:
     assert (lane.state, lane.error, lane.stop()) == (OFF, None, b"bc")
 
 
+def test_what_a_broken_sink_did_not_take_is_not_overwritten() -> None:
+    lane = Lane(From(b"abc"), To(OSError("broken")), lambda n: None)
+    lane.readable()
+    Lane(From(b"xyz"), To(), lambda n: None).readable()
+    assert lane.stop() == b"abc"
+
+
 def test_a_tap_sees_and_changes() -> None:
     sink = To()
     lane = Lane(

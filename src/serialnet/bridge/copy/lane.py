@@ -116,10 +116,11 @@ class Lane:
             self._splice()
             return
         scratch = take_scratch()
-        for _ in range(MOST_READS):
-            n = self._copy(scratch)
-            if n < READ_AGAIN or self.state is not READING or self._may_splice:
+        reads = 1
+        while self._copy(scratch) >= READ_AGAIN and self.state is READING and not self._may_splice:
+            if reads == MOST_READS:
                 break
+            reads += 1
         if self._held is not scratch:
             give_scratch(scratch)
 
@@ -128,7 +129,7 @@ class Lane:
         if self._pipe is not None:
             self._empty(self._pipe)
         else:
-            self._send()
+            self._send(self._wire, self._sent)
 
     def stop(self) -> bytes:
         """Stop whatever it does.
@@ -190,8 +191,7 @@ class Lane:
                 self.state = OFF if self.source.pauses else READING
                 return n
         self._splicing = self._may_splice and n >= SPLICE_FROM
-        self._wire, self._sent = self.sink.encode(data), 0
-        self._send(scratch)
+        self._send(self.sink.encode(data), 0, scratch)
         return n
 
     def _end(self) -> None:
@@ -202,21 +202,23 @@ class Lane:
                 self.sink.send_eof()
                 self.passed_end = True
 
-    def _send(self, scratch: memoryview | None = None) -> None:
-        wire, sent = self._wire, self._sent
+    def _send(self, wire: memoryview, sent: int, scratch: memoryview | None = None) -> None:
+        """Write what follows ``sent``; if it lies in ``scratch``, that is kept until the sink has it."""
+        unsent = SENDING
         try:
             n = self.sink.write(wire[sent:] if sent else wire)
         except BlockingIOError:
             n = 0
         except Exception:  # noqa: BLE001  # whoever sends next meets it
-            self.state = OFF
-            return
+            n = 0
+            unsent = OFF
         self.moved += n
-        self._sent = sent = sent + n
+        sent += n
         if sent < len(wire):
-            self.state = SENDING
+            self._wire, self._sent = wire, sent
             if scratch is not None:
                 self._held = scratch
+            self.state = unsent
             return
         self._wire = NOTHING
         if self._held is not None:

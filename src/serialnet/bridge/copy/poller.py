@@ -19,6 +19,9 @@ STALLED_AFTER = 1.0
 LOOKS = 4
 MOST_EVENTS = 256
 
+READABLE = IN | GONE
+WRITABLE = OUT | GONE
+
 
 class Ride:
     """A lane while a poller drives it.
@@ -121,18 +124,18 @@ class Poller:
         return bool(ready)
 
     def _handle(self, entry: _Entry, events: int) -> None:
-        ride = entry.writer
-        if ride is not None and events & (OUT | GONE) and ride.lane.state is SENDING:
-            ride.lane.writable()
-            if ride.lane.state is SENDING and events & GONE:
+        if events & WRITABLE and (ride := entry.writer) is not None and ride.lane.state is SENDING:
+            lane = ride.lane
+            lane.writable()
+            if lane.state is SENDING and events & GONE:
                 # A PTY without a client takes nothing, and this would be reported for ever.
-                ride.lane.state = OFF
-            if ride.lane.state is not SENDING:
+                lane.state = OFF
+            if lane.state is not SENDING:
                 self._attend(ride)
-        ride = entry.reader
-        if ride is not None and events & (IN | GONE) and ride.lane.state is READING:
-            ride.lane.readable()
-            if ride.lane.state is not READING:
+        if events & READABLE and (ride := entry.reader) is not None and ride.lane.state is READING:
+            lane = ride.lane
+            lane.readable()
+            if lane.state is not READING:
                 self._attend(ride)
 
     def _entry(self, descriptor: int, lock: threading.Lock) -> _Entry:
