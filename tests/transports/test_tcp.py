@@ -320,7 +320,7 @@ async def test_cancelling_a_connection_anywhere_leaves_nothing_open() -> None:
 
     await run()
     before = descriptors()
-    assert await cancelled_everywhere(run) > 3
+    assert await cancelled_everywhere(run) >= 3
     assert descriptors() == before
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar
@@ -14,7 +13,7 @@ from typing_extensions import override
 
 from .endpoint import Endpoint
 from .errors import EndpointError
-from .options import parse_options
+from .options import names_of, parse_options
 from .registry import TransportFactory, find_factory
 from .transport import Listener, Transport
 
@@ -169,8 +168,7 @@ def _dials(factory: TransportFactory) -> bool:
 
 def option_names(endpoint: Endpoint) -> set[str]:
     """The options that an endpoint can be opened with: those of its scheme and of the layers above."""
-    factories = [find_factory(scheme) for scheme in endpoint.schemes]
-    return {field.name for factory in factories for field in dataclasses.fields(factory.options)}
+    return set().union(*(names_of(find_factory(scheme).options) for scheme in endpoint.schemes))
 
 
 def _resolve(endpoint: Endpoint, options: dict[str, object]) -> list[tuple[TransportFactory, Any]]:
@@ -184,7 +182,7 @@ def _resolve(endpoint: Endpoint, options: dict[str, object]) -> list[tuple[Trans
     if factories[-1].layer:
         scheme = endpoint.schemes[-1]
         raise EndpointError(f"{str(endpoint)!r}: {scheme!r} is a layer; expected '{scheme}+STREAM://...'")
-    names = [{field.name for field in dataclasses.fields(factory.options)} for factory in factories]
+    names = [names_of(factory.options) for factory in factories]
     known = set().union(*names)
     if clash := sorted(name for name in known if sum(name in own for own in names) > 1):
         raise EndpointError(f"{endpoint.scheme!r}: its layers share the option {', '.join(clash)}")

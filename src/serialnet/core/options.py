@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from .errors import EndpointError
 
-__all__ = ["NoOptions", "describe", "option", "parse_options"]
+__all__ = ["NoOptions", "describe", "names_of", "option", "parse_options"]
 
 T = TypeVar("T")
 O = TypeVar("O")  # noqa: E741  # the options of a scheme
@@ -48,6 +48,16 @@ def _hints(options: Any) -> dict[str, Any]:
     return typing.get_type_hints(options)
 
 
+@functools.cache
+def _names(options: Any) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(options))
+
+
+def names_of(options: type) -> frozenset[str]:
+    """The options that there are."""
+    return _names(typing.cast(Any, options))
+
+
 def describe(options: type) -> list[tuple[str, str, Any, str]]:
     """Name, expected value, default and meaning of each option."""
     hints = _hints(typing.cast(Any, options))
@@ -65,7 +75,7 @@ def parse_options(options: type[O], given: Mapping[str, object], what: str, know
     :raises EndpointError: for an unknown option or a value that does not fit
     """
     hints = _hints(typing.cast(Any, options))
-    names = [field.name for field in dataclasses.fields(typing.cast(Any, options))]
+    names = names_of(options)
     values = {}
     for name, value in given.items():
         if name not in names:

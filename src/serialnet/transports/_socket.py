@@ -60,7 +60,6 @@ class SocketTransport(DescriptorTransport, abstract=True):
             self._begin_closing()
             anyio.notify_closing(self._socket)
             self._socket.close()
-        await anyio.lowlevel.checkpoint()
 
 
 class SocketListener(Listener):
