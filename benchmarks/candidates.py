@@ -93,6 +93,7 @@ UVLOOP = _embedded("serialnet on uvloop", "--loop", "uvloop", needs="uvloop")
 TRIO = _embedded("serialnet on trio", "--loop", "trio", needs="trio")
 TAPPED = _embedded("serialnet, tapped", "--tap")
 BUSY = _embedded("serialnet, loop 90 % busy", "--busy")
+BUSY_IN_C = _embedded("serialnet, loop 90 % busy in C", "--busy-in-c")
 HALF_BUSY = _embedded("serialnet, loop half busy", "--half-busy")
 IDLE = _embedded("serialnet, loop idle")
 

@@ -1,6 +1,7 @@
 """Our relay in an application: on another event loop, with a tap, or with work beside it.
 
-python -m benchmarks.programs.relay FAR [--loop asyncio|uvloop|trio] [--tap] [--busy] [--half-busy]
+python -m benchmarks.programs.relay FAR [--loop asyncio|uvloop|trio] [--tap]
+    [--busy] [--busy-in-c] [--half-busy]
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import anyio
 
 import serialnet
 
-from .busy import keep_busy, work_now_and_then
+from .busy import in_c, in_python, keep_busy, work_now_and_then
 
 LOOPS = {"asyncio": ("asyncio", {}), "uvloop": ("asyncio", {"use_uvloop": True}), "trio": ("trio", {})}
 
@@ -35,7 +36,9 @@ async def main(options: argparse.Namespace) -> None:
     ):
         print(f"listening on {link.urls[0]}", flush=True)
         if options.busy:
-            tasks.start_soon(keep_busy)
+            tasks.start_soon(keep_busy, in_python)
+        if options.busy_in_c:
+            tasks.start_soon(keep_busy, in_c)
         if options.half_busy:
             tasks.start_soon(work_now_and_then)
         await link.wait()
@@ -47,6 +50,7 @@ if __name__ == "__main__":
     parser.add_argument("--loop", choices=LOOPS, default="asyncio")
     parser.add_argument("--tap", action="store_true")
     parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--busy-in-c", action="store_true")
     parser.add_argument("--half-busy", action="store_true")
     options = parser.parse_args()
     backend, backend_options = LOOPS[options.loop]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from .busy import keep_busy
+from .busy import in_python, keep_busy
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,7 +31,7 @@ async def main() -> None:
     print(f"listening on tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     async with server:
         if "--busy" in sys.argv:
-            await keep_busy()
+            await keep_busy(in_python)
         await server.serve_forever()
 
 
