@@ -68,7 +68,7 @@ GROUPS = (
             Less("round trip", UVLOOP, SOCAT, floor=1.25, goal=1.0, guard=1.5),
             Less("round trip", TRIO, SOCAT, floor=1.25, goal=1.0, guard=1.5),
             Less("round trip", LINK, STREAMS, guard=0.75),
-            Less("round trip", TAPPED, SOCAT, floor=1.5, goal=1.25, guard=1.8),
+            Less("round trip", TAPPED, SOCAT, floor=1.5, goal=1.25, guard=1.6),
         ),
     ),
     Group(

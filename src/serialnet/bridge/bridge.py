@@ -19,8 +19,7 @@ from ..values.events import InputsChanged, LineErrors, LineEvent, Lost, Settings
 from ..values.requests import Configure, GetInputs, InForce, LineRequest, PurgeRequest, SendBreak, SetOutputs
 from ..values.settings import Purge
 from .asking import AskingPump
-from .copy.onloop import drive
-from .copy.poller import Poller
+from .copy.onloop import LoopPoller
 from .copy.waker import Waker
 from .hook import Direction, Forward, Hook, HookFactory, make_hooks, overrides
 from .pump import Gate, Pump, SendFailed, Shared, Tap
@@ -281,9 +280,10 @@ class Bridge:
     async def _work(self) -> None:
         """Run the session with all that it may need, each in a task of its own."""
         async with AsyncExitStack() as stack:
+            poller: LoopPoller | None = None
             if self._any_hook("data"):
                 # It is a user's code: it runs in the loop's thread.
-                self._shared.poller = stack.enter_context(closing(Poller()))
+                self._shared.poller = poller = stack.enter_context(closing(LoopPoller()))
             tasks = await stack.enter_async_context(anyio.create_task_group())
             self._scope = tasks.cancel_scope
             if not self._to_port.at_end:
@@ -295,8 +295,8 @@ class Bridge:
                 tasks.start_soon(self._deadlines)
             if self.line and (self._asker or self._any_hook("event")):
                 tasks.start_soon(self._watch, self.line)
-            if self._shared.poller is not None:
-                tasks.start_soon(drive, self._shared.poller)
+            if poller is not None:
+                tasks.start_soon(poller.run)
 
     # The directions
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from .lane import OFF, READING, SENDING, Lane
-from .readiness import GONE, IN, OUT, Readiness
+from .readiness import GONE, IN, OUT, Notifier, Readiness, is_gone
 
 __all__ = ["Poller", "Ride"]
 
@@ -58,10 +58,12 @@ class Poller:
     Rides are added and removed by any thread. :meth:`dispatch` is called by one, and takes a bridge's lock
     for each of its events: so whoever holds that lock and has removed a ride knows that nobody touches its
     descriptors any more.
+
+    :param readiness: tells which descriptors are ready; if it does so unasked, by :meth:`handle`
     """
 
-    def __init__(self) -> None:
-        self._readiness = Readiness()
+    def __init__(self, readiness: Notifier | None = None) -> None:
+        self._readiness: Notifier = Readiness() if readiness is None else readiness
         self._entries: dict[int, _Entry] = {}
         self._sending: set[Ride] = set()
         self._next_look = 0.0
@@ -72,6 +74,11 @@ class Poller:
     def is_empty(self) -> bool:
         """Whether there is nothing to drive."""
         return not self._entries
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether any lane waits for its sink."""
+        return bool(self._sending)
 
     def fileno(self) -> int:
         """A descriptor that is readable when :meth:`dispatch` has something to do."""
@@ -114,21 +121,26 @@ class Poller:
             timeout = left if timeout is None else min(left, timeout)
         ready = self._readiness.poll(timeout, MOST_EVENTS)
         for descriptor, events in ready:
-            # The descriptor may belong to another bridge since: then this event is a false alarm.
-            entry = self._entries.get(descriptor)
-            if entry is not None:
-                with entry.lock:
-                    self._handle(entry, events)
+            self.handle(descriptor, events)
         if self._sending and time.monotonic() >= self._next_look:
             self._look()
         return bool(ready)
 
-    def _handle(self, entry: _Entry, events: int) -> None:
+    def handle(self, descriptor: int, events: int) -> None:
+        """Let the lanes of a descriptor do their bit."""
+        # The descriptor may belong to another bridge since: then this event is a false alarm.
+        entry = self._entries.get(descriptor)
+        if entry is not None:
+            with entry.lock:
+                self._handle(descriptor, entry, events)
+
+    def _handle(self, descriptor: int, entry: _Entry, events: int) -> None:
         if events & WRITABLE and (ride := entry.writer) is not None and ride.lane.state is SENDING:
             lane = ride.lane
+            moved = lane.moved
             lane.writable()
-            if lane.state is SENDING and events & GONE:
-                # A PTY without a client takes nothing, and this would be reported for ever.
+            if lane.state is SENDING and lane.moved == moved and is_gone(descriptor):
+                # A PTY without a client takes nothing, and is called ready for ever.
                 lane.state = OFF
             if lane.state is not SENDING:
                 self._attend(ride)
@@ -152,14 +164,18 @@ class Poller:
             ride.wake()
             return
         if lane.state is SENDING:
+            ride.seen, ride.looks = lane.moved, 0
             if not self._sending:
                 self._next_look = time.monotonic() + STALLED_AFTER / LOOKS
-            ride.seen, ride.looks = lane.moved, 0
+                self._sending_begins()
             self._sending.add(ride)
         else:
             self._sending.discard(ride)
         for descriptor in (lane.source.descriptor, lane.sink.descriptor):
             self._watch(descriptor, self._entries[descriptor])
+
+    def _sending_begins(self) -> None:
+        """Have :meth:`dispatch` called now and then, until :attr:`is_sending` is false."""
 
     def _watch(self, descriptor: int, entry: _Entry) -> None:
         mask = 0

@@ -1,6 +1,7 @@
 """Which descriptors are ready: epoll on Linux, :mod:`selectors` elsewhere.
 
-Level-triggered, and safe to change while another thread waits.
+Level-triggered, and safe to change while another thread waits. Names and events are those of
+:class:`select.epoll`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,42 @@ import select
 import selectors
 import sys
 from collections import deque
+from typing import Protocol
 
-__all__ = ["GONE", "IN", "OUT", "Readiness"]
+__all__ = ["GONE", "IN", "OUT", "Notifier", "Readiness", "is_gone"]
 
 IN, OUT = 0x001, 0x004
-# Told unasked: an error (8), a hang-up (16).
+# Told unasked, by epoll: an error (8), a hang-up (16).
 GONE = 0x018
+
+
+class Notifier(Protocol):
+    """Tells which descriptors are ready."""
+
+    def register(self, fd: int, eventmask: int, /) -> None:
+        """Wait for these events."""
+
+    def modify(self, fd: int, eventmask: int, /) -> None:
+        """Wait for these events instead."""
+
+    def unregister(self, fd: int, /) -> None:
+        """Wait for none."""
+
+    def poll(self, timeout: float | None, maxevents: int, /) -> list[tuple[int, int]]:
+        """Return what is ready, after a while if need be."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when :meth:`poll` has something to tell."""
+
+    def close(self) -> None:
+        """Close what it has open."""
+
+
+def is_gone(descriptor: int) -> bool:
+    """Whether a descriptor has an error or a hang-up to tell."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return bool(poll.poll(0))
 
 
 class SelectorsReadiness:
