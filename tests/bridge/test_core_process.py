@@ -10,12 +10,14 @@ import threading
 import time
 
 import anyio
+import anyio.to_thread
 import psutil
 import pytest
 
 import serialnet
 from serialnet import Bridge
 from serialnet.bridge.copy import pools, thread
+from serialnet.bridge.copy.poller import Poller
 
 from ..fake_ends import cancelled_everywhere
 from .core_ends import receive_hashed, send_random, tcp
@@ -218,6 +220,33 @@ async def test_cancelling_at_each_await() -> None:
     before = process.num_fds()
     await cancelled_everywhere(run)
     assert process.num_fds() <= before
+
+
+async def test_the_thread_sleeps_beside_idle_bridges_and_ends_with_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(thread, "IDLE", 0.05)
+    dispatched = 0
+    dispatch = Poller.dispatch
+
+    def counted(poller: Poller, timeout: float | None = 0) -> bool:
+        nonlocal dispatched
+        dispatched += 1
+        return dispatch(poller, timeout)
+
+    monkeypatch.setattr(Poller, "dispatch", counted)
+    async with tcp() as (a, beyond_a), tcp() as (b, beyond_b), anyio.create_task_group() as tasks:
+        tasks.start_soon(Bridge(a, b).run)
+        await beyond_a.send(b"1")
+        assert await beyond_b.receive() == b"1"
+        (copying,) = (each for each in threading.enumerate() if each.name == "serialnet-copy")
+        await anyio.sleep(0.2)
+        dispatched = 0
+        await anyio.sleep(0.5)
+        assert dispatched == 0
+        tasks.cancel_scope.cancel()
+    await anyio.to_thread.run_sync(copying.join, 10)
+    assert not copying.is_alive()
 
 
 async def test_an_idle_bridge_does_not_wake() -> None:

@@ -130,9 +130,11 @@ class Poller:
         """Let the lanes of a descriptor do their bit."""
         # The descriptor may belong to another bridge since: then this event is a false alarm.
         entry = self._entries.get(descriptor)
-        if entry is not None:
-            with entry.lock:
-                self._handle(descriptor, entry, events)
+        if entry is None:
+            self._unknown(descriptor)
+            return
+        with entry.lock:
+            self._handle(descriptor, entry, events)
 
     def _handle(self, descriptor: int, entry: _Entry, events: int) -> None:
         if events & WRITABLE and (ride := entry.writer) is not None and ride.lane.state is SENDING:
@@ -165,14 +167,18 @@ class Poller:
             return
         if lane.state is SENDING:
             ride.seen, ride.looks = lane.moved, 0
-            if not self._sending:
+            begins = not self._sending
+            self._sending.add(ride)
+            if begins:
                 self._next_look = time.monotonic() + STALLED_AFTER / LOOKS
                 self._sending_begins()
-            self._sending.add(ride)
         else:
             self._sending.discard(ride)
         for descriptor in (lane.source.descriptor, lane.sink.descriptor):
             self._watch(descriptor, self._entries[descriptor])
+
+    def _unknown(self, descriptor: int) -> None:
+        """Take note of an event of a descriptor that is no lane's."""
 
     def _sending_begins(self) -> None:
         """Have :meth:`dispatch` called now and then, until :attr:`is_sending` is false."""

@@ -11,17 +11,60 @@ import os
 import signal
 import threading
 
+from typing_extensions import override
+
 from .poller import Poller, Ride
 from .pools import forget_pipes
-from .waker import forget_wakers
+from .readiness import IN
+from .waker import Waker, forget_wakers
 
 __all__ = ["add"]
 
-# How often the thread looks whether it is still needed.
+# How long the thread outlives its last lane.
 IDLE = 2.0
 
 _lock = threading.Lock()
-_poller: Poller | None = None
+_poller: _Poller | None = None
+
+
+class _Poller(Poller):
+    """A poller for a thread, which it lets sleep when nothing happens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waker = Waker()
+        self._readiness.register(self._waker.descriptor, IN)
+        self._rests = False
+
+    def rest(self) -> None:
+        """Wait as long as there are lanes and nothing happens."""
+        self._rests = True
+        if not self.is_empty:
+            self.dispatch(None)
+        self._rests = False
+
+    @override
+    def remove(self, ride: Ride) -> None:
+        super().remove(ride)
+        if self.is_empty:
+            self._stir()
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self._waker.close()
+
+    @override
+    def _sending_begins(self) -> None:
+        self._stir()
+
+    @override
+    def _unknown(self, descriptor: int) -> None:
+        self._waker.clear()
+
+    def _stir(self) -> None:
+        if self._rests:
+            self._waker.wake()
 
 
 def add(ride: Ride) -> Poller:
@@ -29,24 +72,26 @@ def add(ride: Ride) -> Poller:
     global _poller
     with _lock:
         if _poller is None:
-            poller = Poller()
+            poller = _Poller()
             threading.Thread(target=_run, args=(poller,), name="serialnet-copy", daemon=True).start()
             _poller = poller
         _poller.add(ride)
         return _poller
 
 
-def _run(poller: Poller) -> None:
+def _run(poller: _Poller) -> None:
     global _poller
     # Signals are for the main thread; and SIGPIPE, where it is not ignored, would end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     while True:
-        if not poller.dispatch(IDLE) and poller.is_empty:
-            with _lock:
-                if poller.is_empty:
-                    _poller = None
-                    poller.close()
-                    return
+        if poller.dispatch(IDLE):
+            continue
+        with _lock:
+            if poller.is_empty:
+                _poller = None
+                poller.close()
+                return
+        poller.rest()
 
 
 def _after_fork() -> None:
@@ -55,13 +100,13 @@ def _after_fork() -> None:
     The child shares the kernel's objects: what it removed from the epoll instance, the parent would miss.
     """
     global _lock, _poller
+    forget_wakers()
     _lock = threading.Lock()
     if _poller is not None:
         _poller.forgotten = True
         _poller.close()
         _poller = None
     forget_pipes()
-    forget_wakers()
 
 
 if hasattr(os, "register_at_fork"):

@@ -29,6 +29,11 @@ class Waker:
         except IndexError:
             self._reading, self._writing = _open()
 
+    @property
+    def descriptor(self) -> int:
+        """What is readable when somebody has woken."""
+        return self._reading
+
     def wake(self) -> None:
         """Wake the task, in whatever thread; this does not block."""
         os.write(self._writing, ONE)
@@ -36,19 +41,20 @@ class Waker:
     async def wait(self) -> None:
         """Wait until somebody wakes."""
         await anyio.wait_readable(self._reading)
-        self._clear()
+        self.clear()
 
     def close(self) -> None:
         """Nobody waits or wakes any more."""
         if self._forks != _forks:
             return  # it is the parent's
-        self._clear()
+        self.clear()
         if len(_idle) < MOST_IDLE:
             _idle.append((self._reading, self._writing))
         else:
             _close(self._reading, self._writing)
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Nobody has woken."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._reading, 8)
 
