@@ -142,6 +142,21 @@ async def test_nor_do_they_through_an_rfc2217_session(to_client: bool) -> None:
             assert received == data
 
 
+async def test_what_is_asked_after_our_end_goes_unanswered_and_ends_nothing() -> None:
+    set_baudrate = bytes.fromhex("fffd2c fffb2c fffa2c 01 00002580 fff0")
+    async with pair() as (client, server):
+        session = RFC2217Session(server)
+        await session.send_eof()
+        await client.send(set_baudrate + b"and" + set_baudrate + b"more")
+        await client.send_eof()
+        assert await session.receive() == b"and"
+        assert await session.receive() == b"more"
+        with pytest.raises(anyio.EndOfStream):
+            await session.receive()
+        with pytest.raises(anyio.BrokenResourceError, match="nothing can be sent after the end"):
+            await session.send(b"x")
+
+
 async def test_half_closing() -> None:
     async with pair() as (client, server):
         await client.send(b"question")

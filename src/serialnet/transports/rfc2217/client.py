@@ -90,7 +90,7 @@ class RFC2217Transport(SessionStream):
         :return: whether all were answered
         :raises LineTimeoutError: if one that must be answered was not
         """
-        self._check_open()
+        self._check_may_send()
         if not asks:
             await self._flush()
             return True

@@ -64,6 +64,7 @@ class SessionStream(Transport, abstract=True):
         self._sink: SessionSink | None = None
         self._told: anyio.Event | None = None  # if anybody waits for it
         self._ended: Exception | None = None
+        self._sent_end = False
         self._closed = False
 
     # Sending
@@ -73,7 +74,7 @@ class SessionStream(Transport, abstract=True):
         with self._sending, memoryview(data).cast("B") as view:
             if not view:
                 raise ValueError("there must be one byte at least to send")
-            self._check_open()
+            self._check_may_send()
             if self._codec.suspended:
                 await self._until(lambda: not self._codec.suspended)
             async with self._writing:
@@ -112,6 +113,8 @@ class SessionStream(Transport, abstract=True):
     async def _write_commands(self) -> None:
         """Send what the session has to say, and what an earlier call could not; ``_writing`` is held."""
         self._unsent += self._codec.data_to_send()
+        if self._sent_end:  # a peer that goes on asking gets no more answers
+            self._unsent.clear()
         if self._unsent and self._sink is not None:
             del self._unsent[: self._sink.interject(bytes(self._unsent))]
             if self._unsent:
@@ -131,6 +134,7 @@ class SessionStream(Transport, abstract=True):
         with self._sending:
             self._check_open()
             await self._flush()
+            self._sent_end = True
             await self._over.send_eof()
 
     # Reading
@@ -316,6 +320,11 @@ class SessionStream(Transport, abstract=True):
     def _check_open(self) -> None:
         if self._closed:
             raise anyio.ClosedResourceError
+
+    def _check_may_send(self) -> None:
+        self._check_open()
+        if self._sent_end:
+            raise anyio.BrokenResourceError("nothing can be sent after the end")
 
     @override
     def _hung_up(self, *, half: bool = False) -> bool:
