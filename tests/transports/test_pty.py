@@ -29,9 +29,10 @@ from serialnet import (
     StopBits,
     TransportAttribute,
 )
+from serialnet._inotify import Seen
 from serialnet.core.endpoint import Endpoint
 from serialnet.testing import check_transport
-from serialnet.transports._pty import EXTPROC
+from serialnet.transports._pty import EXTPROC, IN_CLOSE, AskingPty
 from serialnet.transports.pty import PtyTransport
 from serialnet.transports.serial import SerialTransport
 
@@ -629,6 +630,78 @@ async def test_a_program_that_goes_on_after_its_session_was_closed_gets_another(
             opened.write(b"again")
             async with await accept(listener) as session:
                 assert await next_event(session) == b"again"
+
+
+async def test_a_program_that_comes_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    look = AskingPty.look
+    came: list[Program] = []
+
+    def look_and_come(pty: AskingPty) -> bool:
+        result = look(pty)
+        if not came:
+            came.append(Program(pty.path))
+            came[0].set(termios.B9600)
+        return result
+
+    async with await serialnet.listen("pty:") as listener:
+        monkeypatch.setattr(AskingPty, "look", look_and_come)
+        session = await accept(listener)
+        asked = await configure(session)
+        assert asked.settings == LineSettings(9600)
+        await session.aclose()
+        came[0].close()
+
+
+async def test_a_program_that_opens_it_twice_and_closes_it_once_is_there_still() -> None:
+    async with await serialnet.listen("pty:") as listener:
+        path = Endpoint.parse(listener.urls[0]).path
+        with program(path) as opened:
+            with program(path):  # inotify merges the two
+                session = await accept(listener)
+            opened.write(b"still there")
+            assert await next_event(session) == b"still there"
+            await session.send(b"so are we")
+            assert await opened.read(9) == b"so are we"
+
+
+async def test_a_close_that_the_master_does_not_know_of_yet_brings_no_ghost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel tells inotify of a close before it hangs up."""
+    pty = AskingPty()
+    try:
+        with program(pty.path):
+            pty.look()
+            assert (pty.present, pty.client) == (True, 1)
+            with monkeypatch.context() as patch, program(pty.path):  # there is something to be read
+                assert pty._inotify is not None
+                read = pty._inotify.read
+                patch.setattr(pty._inotify, "read", lambda: read() and [Seen(IN_CLOSE, "")])
+                pty.look()
+            assert (pty.present, pty.client) == (True, 1)
+        pty.look()
+        assert (pty.present, pty.client) == (False, 1)
+    finally:
+        pty.close()
+
+
+async def test_an_open_that_the_master_knows_of_before_its_event_counts_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pty = AskingPty()
+    try:
+        with program(pty.path):
+            with monkeypatch.context() as patch:
+                assert pty._inotify is not None
+                patch.setattr(pty._inotify, "read", list)
+                pty.look()
+            pty.look()
+            assert (pty.present, pty.client) == (True, 1)
+        with program(pty.path):  # the next one, before anybody looks
+            pty.look()
+            assert (pty.present, pty.client) == (True, 2)
+    finally:
+        pty.close()
 
 
 async def test_accepting_costs_no_cpu_and_ends_with_the_listener() -> None:

@@ -57,7 +57,9 @@ class Pty:
         self.client: int = 0
         """How many clients have come so far."""
         self.closed: bool = False
+        # How many have it open, and whether the master has told of one before its event came.
         self._holders = 0
+        self._unannounced = False
         self.master, self.path = _open_master()
         try:
             attributes = get_attributes(self._system, self.master)
@@ -100,8 +102,8 @@ class Pty:
 
         What one that has left has not read is discarded. A client that comes at once after another is told
         from it by the order of opens and closes. inotify merges events of the same kind that nobody has
-        looked at yet: of several programs at once, the counting may be wrong, but not for longer than
-        somebody is there.
+        looked at yet, so of several programs at once fewer may be counted than there are. Whether the last
+        one has left, the master tells, a moment after the event.
 
         :return: whether somebody has opened the device since
         """
@@ -110,14 +112,16 @@ class Pty:
         opened = False
         client, was_present = self.client, self.present
         for seen in self._inotify.read() if self._inotify else ():
-            mask = seen.mask
-            if mask & IN_OPEN:
+            if seen.mask & IN_OPEN:
                 opened = True
+                if self._unannounced:
+                    self._unannounced = False
+                    continue
+                if not self._holders:
+                    self._comes()
                 self._holders += 1
-                self._is_there(True)
-            elif mask & IN_CLOSE and self._holders:
+            elif seen.mask & IN_CLOSE and self._holders:
                 self._holders -= 1
-                self._is_there(self._holders > 0)
         self._check_hang_up()
         if was_present and (self.client != client or not self.present):
             self._discard_unread()
@@ -138,14 +142,16 @@ class Pty:
 
     def _check_hang_up(self) -> None:
         """The master knows for certain."""
-        present = not any(descriptor == self.master for descriptor, _ in self._poll.poll(0))
-        self._holders = max(self._holders, 1) if present else 0
-        self._is_there(present)
+        if any(descriptor == self.master for descriptor, _ in self._poll.poll(0)):
+            self.present = self._unannounced = False
+            self._holders = 0
+        elif not self.present:
+            self._comes()
+            self._holders, self._unannounced = 1, True
 
-    def _is_there(self, present: bool) -> None:
-        if present and not self.present:
-            self.client += 1
-        self.present = present
+    def _comes(self) -> None:
+        self.client += 1
+        self.present = True
 
     def _discard_unread(self) -> None:
         """What a client has not read waits on its own side of the PTY, for the next one."""

@@ -304,8 +304,9 @@ class PtyListener(Listener):
                 if self._session is not None and not self._session.over:
                     await self._news.wait()
                     continue
-                self._pty.look()
-                if self._pty.client != self._last_client or self._pty.is_readable():
+                readable = self._pty.is_readable()
+                self._pty.look()  # after that, lest who comes in between be taken for one that was there
+                if readable or self._pty.client != self._last_client:
                     self._last_client = self._pty.client
                     self._session = _Session(self._pty.client, self._news)
                     return PtyTransport(self._device, self._session)
