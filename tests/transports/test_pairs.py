@@ -1,6 +1,6 @@
 """Every two transports, joined by a bridge and by a link: bytes, ends and line requests get through.
 
-One line in :data:`ENDS` adds a transport to all of it.
+One line in :data:`pair_ends.ENDS` adds a transport to all of it.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 import random
 import socket
 import struct
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
-from dataclasses import dataclass, field
-from itertools import combinations_with_replacement
+from dataclasses import dataclass, field, replace
+from itertools import combinations_with_replacement, product
 from pathlib import Path
 
 import anyio
@@ -25,27 +24,35 @@ from serialnet import (
     Bridge,
     BridgeEnd,
     BridgeError,
-    Endpoint,
     EndpointError,
-    FlowControl,
     Inputs,
     InputsChanged,
     Line,
     LineSettings,
-    Listener,
     Outputs,
-    Parity,
     Purge,
     SessionStarted,
-    StopBits,
     Transport,
 )
 from serialnet.bridge import bridge as bridge_module
-from serialnet.core.options import NoOptions
+from serialnet.transports import exec as exec_module
 from serialnet.transports._news import News
 from serialnet.transports.tcp import TCPTransport
 
 from ..fake_ends import Entry, FakeAsker, FakePort, descriptors
+from .pair_ends import (
+    ENDS,
+    PORTS,
+    WIRED,
+    BoardPort,
+    End,
+    Fake,
+    ListeningTerminal,
+    Port,
+    Terminal,
+    Wired,
+    can_be_joined,
+)
 
 SIZE = 50_000
 TIMEOUT = 15
@@ -78,7 +85,7 @@ class Far:
 
     async def has(self, data: bytes) -> None:
         while len(self.received) < len(data):
-            assert self.ended is None, f"{len(self.received)} of {len(data)} bytes came: {self.ended!r}"
+            assert not self.ended, f"{len(self.received)} of {len(data)} bytes came: {self.ended!r}"
             await self._news.wait()
         assert self.received == data
 
@@ -99,153 +106,39 @@ class FarPort(Far):
         await Bridge(self.transport, self.port).run()
 
 
-class End(ABC):
-    """One end of a pair: how a link names it, and how to get at both its sides."""
-
-    listens = False
-    echoes = False
-
-    def __init__(self, url: str, *, asker: bool = False, offers: bool = False) -> None:
-        self.url = url
-        self.asker = asker
-        self.offers = offers
-
-    def __str__(self) -> str:
-        return f"{type(self).__name__.lower()} {self.url.partition(':')[0]}"
-
-    @asynccontextmanager
-    async def ready(self, directory: Path, joint: str) -> AsyncIterator[None]:
-        """Prepare what must be there before anything can be joined."""
-        own = directory / str(id(self))  # both ends may have files of the same name
-        own.mkdir()
-        self.url = self.url.format(directory=own)
-        yield
-
-    @abstractmethod
-    async def near(self) -> Transport:
-        """The side that a bridge joins."""
-
-    @abstractmethod
-    async def far(self) -> Transport:
-        """The side where we are."""
-
-
-class Listening(End):
-    """The joint listens, and we connect."""
-
-    listens = True
-
-    @override
-    @asynccontextmanager
-    async def ready(self, directory: Path, joint: str) -> AsyncIterator[None]:
-        async with super().ready(directory, joint):
-            if joint == "link":  # it listens itself, and says where
-                yield
-                return
-            async with serialnet.listen(self.url) as self._listener:
-                self.url = self._listener.urls[0]
-                yield
-
-    @override
-    async def near(self) -> Transport:
-        return await self._listener.accept()
-
-    @override
-    async def far(self) -> Transport:
-        return await serialnet.connect(self.url)
-
-
-class Dialled(End):
-    """We listen, and the joint connects."""
-
-    @override
-    @asynccontextmanager
-    async def ready(self, directory: Path, joint: str) -> AsyncIterator[None]:
-        async with super().ready(directory, joint), serialnet.listen(self.url) as self._listener:
-            self.url = self._listener.urls[0]
-            yield
-
-    @override
-    async def near(self) -> Transport:
-        return await serialnet.connect(self.url)
-
-    @override
-    async def far(self) -> Transport:
-        return await self._listener.accept()
-
-
-class Port(End):
-    """A port that the joint opens, with nobody behind it that is ours."""
-
-    @override
-    async def near(self) -> Transport:
-        return await serialnet.connect(self.url)
-
-    @override
-    async def far(self) -> Transport:
-        raise AssertionError("there is nobody")
-
-
-class Echo(Port):
-    """A port that sends back what it gets."""
-
-    echoes = True
-
-
-class Fake(Port):
-    """A stranger's transport: a port that writes down what is done to it."""
-
-    options = NoOptions
-    layer = False
-    port: FakePort
-
-    @override
-    @asynccontextmanager
-    async def ready(self, directory: Path, joint: str) -> AsyncIterator[None]:
-        self.port = FakePort()
-        forget = serialnet.register_transport("fake", self)
-        try:
-            async with super().ready(directory, joint):
-                yield
-        finally:
-            forget()
-
-    async def connect(self, endpoint: Endpoint, options: NoOptions, over: Transport | None) -> Transport:
-        return self.port
-
-    async def listen(self, endpoint: Endpoint, options: NoOptions, over: Listener | None) -> Listener:
-        raise EndpointError("expected a port")
-
-
-ENDS: list[End] = [
-    Listening("tcp://127.0.0.1:0"),
-    Dialled("tcp://127.0.0.1:0"),
-    Listening("rfc2217://127.0.0.1:0", asker=True),
-    Dialled("rfc2217://127.0.0.1:0", offers=True),
-    Listening("unix://{directory}/a.sock"),
-    Dialled("unix://{directory}/b.sock"),
-    Listening("rfc2217+unix://{directory}/c.sock", asker=True),
-    Dialled("rfc2217+unix://{directory}/d.sock", offers=True),
-    Echo("exec:cat"),
-    Echo("loop:", offers=True),
-    Echo("pyserial:loop://", offers=True),
-    Echo("sim://esp32", offers=True),
-]
 PAIRS = [
     (a, b) if number % 2 else (b, a)  # each two once, as often the one way round as the other
     for number, (a, b) in enumerate(combinations_with_replacement(ENDS, 2))
-    if not (a.asker and b.asker) and not (a.echoes and b.echoes)
+    if can_be_joined(a, b)
 ]
 
+
+def ends_first(a: End, b: End) -> str:
+    """The side of a pair that can say that it is done, if any can."""
+    if a.echoes or b.echoes:
+        return ""
+    sides = (("a", a), ("b", b))
+    half_closes = [side for side, end in sides if end.half_closes]
+    closes = [side for side, end in sides if isinstance(end, ListeningTerminal)]
+    return next(iter(half_closes + closes), "")
+
+
+def joinable(askers: Sequence[End], ports: Sequence[End]) -> list[tuple[End, End]]:
+    return [pair for pair in product(askers, ports) if can_be_joined(*pair)]
+
+
 pairs = pytest.mark.parametrize(("a", "b"), PAIRS, ids=str)
-askers = pytest.mark.parametrize("asker", [end for end in ENDS if end.asker], ids=str)
-PORTS = [*(end for end in ENDS if end.offers and not end.echoes), Fake("fake:", offers=True)]
+# What asks in the bytes' order; a terminal does it beside them.
+ASKERS = [end for end in ENDS if end.asker and not isinstance(end, Terminal)]
+TERMINALS = [end for end in ENDS if isinstance(end, Terminal)]
+ECHOES = [end for end in ENDS if end.offers and end.echoes]
 joints = pytest.mark.parametrize("joint", ["bridge", "link"])
 
 
 @pytest.fixture(autouse=True)
-def linger(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge_module, "LINGER", 0.05)
+    monkeypatch.setattr(exec_module, "EXIT_DELAY", 0.05)
 
 
 @dataclass
@@ -265,10 +158,10 @@ class Joined:
         return line
 
     @property
-    def port(self) -> FakePort:
+    def port(self) -> FakePort | BoardPort:
         """The port that is behind the end b."""
         holder = self.far.get("b", self.ends["b"])
-        assert isinstance(holder, Fake | FarPort)
+        assert isinstance(holder, Fake | FarPort | Wired)
         return holder.port
 
     async def is_over(self) -> BridgeEnd:
@@ -345,6 +238,8 @@ async def joined(
             while len(result.far) < sum(not isinstance(end, Port) for end in ends.values()):
                 await news.wait()
             await started.wait()
+            for end in ends.values():
+                end.is_joined()
             yield result
         tasks.cancel_scope.cancel()
 
@@ -364,24 +259,31 @@ async def test_random_data_goes_both_ways(a: End, b: End, joint: str, tmp_path: 
 
 
 @joints
-@pairs
+@pytest.mark.parametrize(("a", "b"), [pair for pair in PAIRS if ends_first(*pair)], ids=str)
 async def test_an_end_of_file_comes_after_the_last_byte(a: End, b: End, joint: str, tmp_path: Path) -> None:
     """What can be half-closed goes on the other way."""
     data = random.Random(f"{a} {b}").randbytes(SIZE)
+    one = ends_first(a, b)
+    other = "b" if one == "a" else "a"
     async with joined(a, b, joint, tmp_path) as pair:
-        if len(pair.far) == 1:
-            return  # it is an echo's own end that is no end
-        first, second = pair.far["a"], pair.far["b"]
+        first, second = pair.far[one], pair.far[other]
         await first.send(data, random.Random(1))
-        await first.transport.send_eof()
-        await second.is_over()
-        assert isinstance(second.ended, anyio.EndOfStream)
-        assert second.received == data
-        await second.send(data, random.Random(2))
-        await second.transport.send_eof()
-        await first.has(data)
+        if isinstance(pair.ends[other], Terminal):  # what is unread goes with the device
+            await second.has(data)
+        if pair.ends[one].half_closes:
+            await first.transport.send_eof()
+        else:
+            await first.transport.aclose()
+        await second.has(data)
+        if not pair.ends[other].is_left_alone(joint):
+            await second.is_over()
+        if pair.ends[one].half_closes and pair.ends[other].half_closes:
+            assert isinstance(second.ended, anyio.EndOfStream)
+            await second.send(data, random.Random(2))
+            await second.transport.send_eof()
+            await first.has(data)
         end = await pair.is_over()
-        assert (end.by, end.error) == ("a", None)
+        assert (end.by, end.error) == (one, None)
 
 
 def reset_on_close(transport: Transport) -> None:
@@ -392,30 +294,37 @@ def reset_on_close(transport: Transport) -> None:
         transport._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+def aborts(a: End, b: End) -> str:
+    """The side of a pair that can be aborted, if any can."""
+    return next(
+        (side for side, end in (("a", a), ("b", b)) if not end.stays and not isinstance(end, Port)), ""
+    )
+
+
 @joints
-@pairs
+@pytest.mark.parametrize(("a", "b"), [pair for pair in PAIRS if aborts(*pair)], ids=str)
 async def test_an_abort_is_heard_of_at_the_other_end(a: End, b: End, joint: str, tmp_path: Path) -> None:
     async with joined(a, b, joint, tmp_path) as pair:
         for far in pair.far.values():
             await far.send(b"x", random.Random(0))
         for far in pair.far.values():
             await far.has(b"x")
-        far = pair.far.pop("a" if "a" in pair.far else "b")
+        far = pair.far.pop(aborts(a, b))
         reset_on_close(far.transport)
         await anyio.aclose_forcefully(far.transport)
-        for other in pair.far.values():
-            await other.is_over()
+        for side, other in pair.far.items():
+            if not pair.ends[side].is_left_alone(joint):
+                await other.is_over()
             await other.transport.aclose()  # what cannot be reset was merely half-closed
         await pair.is_over()
 
 
 @joints
-@askers
-@pytest.mark.parametrize("port", PORTS, ids=str)
+@pytest.mark.parametrize(("asker", "port"), joinable(ASKERS, [*PORTS, *WIRED]), ids=str)
 async def test_line_requests_keep_their_place_among_the_bytes(
     asker: End, port: End, joint: str, tmp_path: Path
 ) -> None:
-    settings = LineSettings(57600, 7, Parity.EVEN, StopBits.TWO, FlowControl.RTSCTS)
+    settings = port.settings
     async with joined(asker, port, joint, tmp_path, behind=FarPort) as pair:
         client, line = pair.far["a"].transport, pair.line
         await line.get_inputs()  # what comes with the start is through
@@ -423,7 +332,7 @@ async def test_line_requests_keep_their_place_among_the_bytes(
         await client.send(b"one")
         assert await line.configure(settings) == settings
         await client.send(b"two")
-        assert await line.set_outputs(dtr=True, rts=True) == Outputs(True, True)
+        assert await line.set_outputs(dtr=False, rts=True) == Outputs(False, True)
         await client.send(b"three")
         await line.set_outputs(brk=True)
         await client.send(b"four")
@@ -431,9 +340,10 @@ async def test_line_requests_keep_their_place_among_the_bytes(
         await line.purge(Purge.RECEIVED)
         await client.send(b"five")
         await pair.port.until(lambda: pair.port.written.endswith(b"five"))
+        purged = [] if isinstance(port, Wired) else [Purge.RECEIVED]
         assert without_steps(pair.port.story) == [
-            *(b"one", settings, b"two", Outputs(True, True), b"three", Outputs(True, True, True), b"four"),
-            *(Outputs(True, True), Purge.RECEIVED, b"five"),
+            *(b"one", settings, b"two", Outputs(False, True), b"three", Outputs(False, True, True), b"four"),
+            *(Outputs(False, True), *purged, b"five"),
         ]
 
 
@@ -447,12 +357,33 @@ def without_steps(story: list[Entry]) -> list[Entry]:
 
 
 @joints
-@askers
-@pytest.mark.parametrize("port", PORTS, ids=str)
+@pytest.mark.parametrize(("terminal", "port"), joinable(TERMINALS, [*PORTS, *WIRED]), ids=str)
+async def test_what_a_program_sets_keeps_its_place_where_it_waits(
+    terminal: End, port: End, joint: str, tmp_path: Path
+) -> None:
+    """What it sets comes before its first byte; later, after what has come."""
+    first = terminal.settings
+    second = replace(first, baudrate=9600)
+    async with joined(terminal, port, joint, tmp_path, behind=FarPort) as pair:
+        client, line = pair.far["a"].transport, pair.line
+        pair.port.log.clear()
+        assert await line.configure(first) == first
+        await client.send(b"one")
+        await pair.port.until(lambda: pair.port.written == b"one")
+        assert await line.configure(second) == second
+        await pair.port.until(lambda: second in pair.port.log)
+        await client.send(b"two")
+        await pair.port.until(lambda: pair.port.written == b"onetwo")
+        assert without_steps(pair.port.story) == [first, b"one", second, b"two"]
+
+
+@joints
+@pytest.mark.parametrize(("asker", "port"), joinable(ASKERS, PORTS), ids=str)
 async def test_what_happens_on_the_line_is_told(asker: End, port: End, joint: str, tmp_path: Path) -> None:
     async with joined(asker, port, joint, tmp_path, behind=FarPort) as pair, pair.line.events() as events:
+        assert isinstance(pair.port, FakePort)
+        fake = pair.port.fake_line
         for after in (Inputs(cts=True), Inputs(cts=True, cd=True), Inputs(ri=True)):
-            fake = pair.port.fake_line
             before, fake.inputs = fake.inputs, after
             fake.happen(InputsChanged(before, after))
             async for event in events:
@@ -462,8 +393,7 @@ async def test_what_happens_on_the_line_is_told(asker: End, port: End, joint: st
 
 
 @joints
-@askers
-@pytest.mark.parametrize("port", [end for end in ENDS if end.offers and end.echoes], ids=str)
+@pytest.mark.parametrize(("asker", "port"), joinable([*ASKERS, *TERMINALS], ECHOES), ids=str)
 async def test_settings_get_through_to_what_echoes(asker: End, port: End, joint: str, tmp_path: Path) -> None:
     async with joined(asker, port, joint, tmp_path) as pair:
         for settings in (LineSettings(57600), LineSettings()):
