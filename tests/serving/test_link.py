@@ -386,6 +386,28 @@ async def test_a_session_outlives_its_port(ports: list[FakePort]) -> None:
     assert it.link.stats.sessions == 1
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "rfc2217"])
+async def test_a_session_is_held_for_as_long_as_its_port_is_away(
+    scheme: str, ports: list[FakePort], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge, "HANG_UP_CHECK", 0.01)
+    monkeypatch.setattr(bridge, "PROGRESS_CHECK", 0.01)
+    listen = f"listen:{scheme}://127.0.0.1:0"
+    async with linking(listen, "fake:", reconnect=Reconnect(0.3, 0.3)) as it:
+        async with await it.client() as client:
+            await client.send(b"x")
+            await until(lambda: bool(ports))
+            await ports[0].until(lambda: ports[0].written == b"x")
+            ports[0].end(anyio.BrokenResourceError("unplugged"))
+            await ports[0].until(lambda: ports[0].closed)
+            # Before it is tried again, it is looked ten times and more who has gone.
+            await until(lambda: len(ports) == 2)
+            ports[1].feed(b"back")
+            assert await client.receive() == b"back"
+        await it.tells(SessionStarted)
+        assert (await it.tells(SessionEnded)).end.error is None
+
+
 @pytest.mark.parametrize("access", [Access(["192.0.2.0/24"]), Access()])
 async def test_who_may_not_come_in(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Access, "permits", lambda self, peer: False)

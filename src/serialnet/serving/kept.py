@@ -259,7 +259,9 @@ class Kept(Transport):
 
     @override
     def _hung_up(self, *, half: bool = False) -> bool:
-        return self._current is None or self._current._hung_up(half=half)
+        if self._current is None:
+            return self.is_given_up
+        return self._gap.patience == 0 and self._current._hung_up(half=half)
 
     def _check_open(self) -> None:
         if self._closed:
