@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import random
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -31,7 +33,7 @@ from serialnet.bridge import bridge
 from serialnet.core.options import NoOptions
 
 from ..fake_ends import FakePort, cancelled_everywhere, descriptors
-from ..interop.tools import until
+from ..interop.tools import times, until
 
 E = TypeVar("E", bound=LinkEvent)
 
@@ -235,6 +237,55 @@ async def test_who_waits_and_goes_is_forgotten(end: int) -> None:
         await is_through(first, second)
         await first.aclose()
         await second.aclose()
+
+
+async def test_clients_come_and_go_in_any_order() -> None:
+    """socat's relay splits the stream when a third comes, and is dead once its first client has left."""
+    chance = random.Random(1)
+    here: dict[int, Transport] = {}
+
+    async def come(*ends: int) -> None:
+        clients: dict[int, Transport] = {}
+
+        async def connect(end: int) -> None:
+            clients[end] = await it.client(end)
+
+        async with anyio.create_task_group() as tasks:
+            for end in ends:
+                tasks.start_soon(connect, end)
+        if not here:
+            await it.tells(ClientWaiting)
+        here.update(clients)
+        if len(here) == 2:
+            await it.tells(SessionStarted)
+
+    async def leave(end: int) -> None:
+        await here.pop(end).aclose()
+        if here:
+            await is_refused(here.popitem()[1])
+            await it.tells(SessionEnded)
+
+    async def one_too_many() -> None:
+        await is_refused(await it.client(chance.choice(list(here))))
+        await it.tells(ClientRefused)
+
+    with anyio.fail_after(times(20, 600)):
+        async with serialnet.link(LISTEN, LISTEN) as link, link.events() as events:
+            it = Watched(link, events)
+            for _ in range(times(30, 2000)):
+                steps: list[Callable[[], Awaitable[None]]]
+                if len(here) == 2:
+                    steps = [one_too_many, partial(leave, 0), partial(leave, 1)]
+                elif here:
+                    (end,) = here
+                    steps = [one_too_many, partial(leave, end), partial(come, 1 - end)]
+                else:
+                    steps = [partial(come, 0), partial(come, 1), partial(come, 0, 1)]
+                await chance.choice(steps)()
+                if len(here) == 2:
+                    await is_through(here[0], here[1])
+            for client in here.values():
+                await client.aclose()
 
 
 @pytest.mark.parametrize("leaver", [0, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Callable
 
@@ -114,6 +115,19 @@ def test_the_token_and_what_would_do_in_its_place_never_travel() -> None:
     assert relay.next_event() is None
     relay.receive_data(said[0][2])
     assert relay.next_event() == WrongToken("lab")
+
+
+def test_proofs_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison that refuses all has to be asked, by the relay and by the peer."""
+    monkeypatch.setattr(hmac, "compare_digest", lambda given, known: False)
+    assert Talk().run() == ([WrongToken("lab")], [Refused("token", "no board has that name and token")])
+    monkeypatch.setattr(hmac, "compare_digest", lambda given, known: True)
+    talk = Talk()
+    talk.run()
+    talk.relay.welcome()
+    monkeypatch.setattr(hmac, "compare_digest", lambda given, known: False)
+    with pytest.raises(RelayError, match="another relay"):
+        talk.run()
 
 
 def test_a_proof_is_of_no_use_in_another_role() -> None:
