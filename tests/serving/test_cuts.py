@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 import serialnet
-from serialnet import Gap, Reconnect, Server
+from serialnet import Gap, Reconnect
 from serialnet.bridge import bridge
 from serialnet.serving import _guest
 from serialnet.serving._throttle import Throttle
@@ -49,16 +49,15 @@ class Way:
 
     port: LoopTransport
     network: Network
-    server: Server
     program: Program
     dials: bool
     """Whether it is this end that connects to the network, and not the port's."""
 
     async def lose(self) -> None:
         """Reset what stands."""
-        losses = self.server.stats.losses
+        before = self.network.connections
         self.network.cut(How.RESET)
-        await until(lambda: self.server.stats.losses > losses)
+        await until(lambda: self.network.connections > before)
 
     async def is_cut(self) -> None:
         with anyio.fail_after(20):
@@ -83,9 +82,10 @@ class Way:
 
 
 @asynccontextmanager
-async def way(leg: str, scheme: str, directory: Path) -> AsyncIterator[Way]:
+async def way(near: str, leg: str, scheme: str, directory: Path) -> AsyncIterator[Way]:
     """Set all up.
 
+    :param near: ``attach``, or a ``link``, which keeps ports only: what has a line
     :param leg: where the cuts are: before the server itself, or between a relay and one of the two
     """
     port = LoopTransport()
@@ -106,20 +106,22 @@ async def way(leg: str, scheme: str, directory: Path) -> AsyncIterator[Way]:
         if scheme == "rfc2217":
             url += f"{'&' if '?' in url else '?'}timeout=0.5"
         device = directory / "tty"
-        server = await enter(
-            serialnet.serve(url, f"pty://{device}", gap=FOR_EVER, reconnect=SOON, auto_reset=False)
-        )
-        yield Way(port, cut, server, await enter(program(device)), leg != "board")
+        pty = f"pty://{device}"
+        if near == "attach":
+            await enter(serialnet.serve(url, pty, gap=FOR_EVER, reconnect=SOON, auto_reset=False))
+        else:
+            await enter(serialnet.link(f"listen:{pty}", url, gap=FOR_EVER, reconnect=SOON))
+        yield Way(port, cut, await enter(program(device)), leg != "board")
 
 
 def port_of(url: str) -> int:
     return int(url.rpartition(":")[2])
 
 
-@pytest.mark.parametrize("scheme", ["rfc2217", "tcp"])
+@pytest.mark.parametrize(("near", "scheme"), [("attach", "rfc2217"), ("attach", "tcp"), ("link", "rfc2217")])
 @pytest.mark.parametrize("leg", ["direct", "client", "board"])
-async def test_the_network_is_cut_in_every_phase(leg: str, scheme: str, tmp_path: Path) -> None:
-    async with way(leg, scheme, tmp_path) as it:
+async def test_the_network_is_cut_in_every_phase(near: str, leg: str, scheme: str, tmp_path: Path) -> None:
+    async with way(near, leg, scheme, tmp_path) as it:
         for how in How:
             # while it is dialled
             await it.lose()
