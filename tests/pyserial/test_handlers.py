@@ -178,6 +178,16 @@ def test_another_serial_is_left_alone(tmp_path: Path) -> None:
     assert (result.stdout, result.stderr) == ("1\n", "")
 
 
+def test_to_look_whether_pyserial_is_there_changes_nothing() -> None:
+    program = """
+    import importlib.util
+    assert importlib.util.find_spec("serial")
+    import serial
+    print("serialnet.pyserial.handlers" in serial.protocol_handler_packages)
+    """
+    assert run(program).stdout == "True\n"
+
+
 def test_a_program_without_pyserial_is_told_as_ever(bare_python: str) -> None:
     result = run("import serial", python=bare_python)
     assert "No module named 'serial'" in result.stderr

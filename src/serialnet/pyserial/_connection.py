@@ -27,7 +27,7 @@ from ..wire.patience import Patience
 from . import _background
 from ._buffers import CAPACITY, Incoming, Outgoing
 
-__all__ = ["Connection", "connect_ahead", "connected"]
+__all__ = ["Connection", "connect_ahead", "connected", "is_any_open"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -302,6 +302,11 @@ class Connection:
         self.incoming.end(reason)
         self.outgoing.end(reason)
         self._closing.set()
+
+
+def is_any_open() -> bool:
+    """Whether this process has a port open."""
+    return bool(_open)
 
 
 _ahead: dict[str, Connection] = {}

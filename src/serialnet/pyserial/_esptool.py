@@ -14,7 +14,7 @@ from pathlib import Path
 import serial
 
 from ..distance import glance
-from ._connection import connect_ahead
+from ._connection import connect_ahead, is_any_open
 from .handlers import ours
 
 __all__ = ["give_time"]
@@ -34,11 +34,12 @@ def give_time() -> None:
     """Connect to the port that esptool was started for, and let it know in its way how long answers take.
 
     esptool's constants are made when it is imported, before it opens its port. So the connection is made
-    ahead of that, and handed over then: there is one, as without this. If it cannot be made, nothing happens.
+    ahead of that, and handed over then: there is one, as without this. If it cannot be made, nothing happens,
+    nor in a program that has a port open already, and is no esptool.
     """
     port = port_named(sys.argv[1:], os.environ)
     url = port and ours(port)
-    if not url:
+    if not url or is_any_open():
         return
     try:
         round_trip = glance(connect_ahead(url).transport)

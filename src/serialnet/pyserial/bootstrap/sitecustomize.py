@@ -1,12 +1,12 @@
-"""What each Python that ``serialnet run`` starts imports first: a hook for the import of ``serial``.
+"""What each Python that ``serialnet run`` starts imports first: hooks for the imports of serial and esptool.
 
-It costs next to nothing where that is never imported. Any Python 3.6 or newer can read it.
+They cost next to nothing where these are never imported. Any Python 3.6 or newer can read it.
 """
 
 import os
 import sys
 from importlib import import_module
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -14,39 +14,44 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGES = ["_serialnet_run", "serialnet.pyserial.handlers"]
 
 
-class _SerialFinder:
-    """Lets the packages be known to pyserial once that has been imported."""
+class _Finder:
+    """Has a module run by a function of ours, which is given the one that runs it."""
+
+    def __init__(self, name, run):  # type: ignore[no-untyped-def]
+        self._name = name
+        self._run = run
+        self._asks_others = False
 
     def find_spec(self, name, path, target=None):  # type: ignore[no-untyped-def]
-        if name != "serial":
+        if name != self._name or self._asks_others:
             return None
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
+        self._asks_others = True
+        try:
+            spec = find_spec(name)
+        finally:
+            self._asks_others = False
         if spec is not None and hasattr(spec.loader, "exec_module"):
-            _after_exec(spec)
+            self._take_over(spec.loader)  # type: ignore[no-untyped-call]
         return spec
 
-
-def _after_exec(spec: ModuleSpec) -> None:
-    loader = spec.loader
-    assert loader is not None
-    exec_module = loader.exec_module
-
-    def exec_and_tell(module):  # type: ignore[no-untyped-def]
-        exec_module(module)
-        known = getattr(module, "protocol_handler_packages", None)  # another package may have that name
-        if known is not None:
-            known[:0] = [package for package in PACKAGES if package not in known]
-            if "esptool" in sys.modules:
-                _before_esptool()
-
-    loader.exec_module = exec_and_tell  # type: ignore[method-assign]
+    def _take_over(self, loader):  # type: ignore[no-untyped-def]
+        run = loader.exec_module
+        loader.exec_module = lambda module: self._run(run, module)
 
 
-def _before_esptool() -> None:
-    """See to esptool's settings, which it reads once it has imported serial, if a URL is its port."""
+def _run_serial(run, module):  # type: ignore[no-untyped-def]
+    """Let the packages be known to pyserial."""
+    run(module)
+    known = getattr(module, "protocol_handler_packages", None)  # another package may have that name
+    if known is not None:
+        known[:0] = [package for package in PACKAGES if package not in known]
+
+
+def _run_esptool(run, module):  # type: ignore[no-untyped-def]
+    """See to the settings, which are read while this runs, if a URL may be the port."""
     if any("://" in word for word in [*sys.argv, os.environ.get("ESPTOOL_PORT", "")]):
         import_module(PACKAGES[0]).before_esptool()
+    run(module)
 
 
 def _import_shadowed() -> None:
@@ -59,5 +64,6 @@ def _import_shadowed() -> None:
         spec.loader.exec_module(module)
 
 
-sys.meta_path.insert(0, _SerialFinder())
+for hook in (("serial", _run_serial), ("esptool", _run_esptool)):
+    sys.meta_path.insert(0, _Finder(*hook))  # type: ignore[no-untyped-call]
 _import_shadowed()
