@@ -94,7 +94,7 @@ class Process:
         found: list[int] = []
         while len(found) < count:
             line = self.read_line()
-            if line.startswith("listening on "):
+            if line.startswith("listening "):
                 found.append(int(line.rpartition(":")[2]))
         return found
 

@@ -6,7 +6,7 @@ floor is not reached yet, it is what was, loosened alike.
 
 from __future__ import annotations
 
-from . import blocking, codec, flashing, line, starting, workloads
+from . import blocking, codec, flashing, line, sharing, starting, workloads
 from .candidates import (
     BUSY,
     BUSY_IN_C,
@@ -211,6 +211,16 @@ GROUPS = (
         (
             Less("client's DTR to ioctl", line.OURS, line.PYSERIAL),
             Less("modem change to notification", line.OURS, line.PYSERIAL),
+        ),
+    ),
+    Group(
+        "sharing",
+        "One writer and 63 watchers at a port",
+        sharing.writing_while_others_watch,
+        (sharing.ALL_GOING, sharing.ONE_STOPPED),
+        (
+            More("writer's stream", sharing.ONE_STOPPED, sharing.ALL_GOING, floor=0.9, goal=1.0),
+            Less("writer's round trip", sharing.ONE_STOPPED, sharing.ALL_GOING, floor=1.1, goal=1.0),
         ),
     ),
     Group(

@@ -3,6 +3,7 @@
 ::
 
     {scheme-options} tcp
+    {serve-options} listener
     {command-help} serve
 """
 
@@ -20,6 +21,7 @@ from sphinx.util.typing import ExtensionMetadata
 from serialnet.cli import main
 from serialnet.core.options import describe
 from serialnet.core.registry import find_factory
+from serialnet.serving.sharing import DoorOptions, LogOptions
 
 
 class SchemeOptions(SphinxDirective):
@@ -38,6 +40,17 @@ class SchemeOptions(SphinxDirective):
         if beside:
             known = {row[0] for row in describe(find_factory(beside[1]).options)}
             rows = [row for row in rows if row[0] not in known]
+        return [_table(("option", "value", "default", "meaning"), [_cells(*row) for row in rows])]
+
+
+class ServeOptions(SphinxDirective):
+    """A table of the options that ``serve`` itself knows of a ``listener``, or of the ``port``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Make the table."""
+        rows = describe({"listener": DoorOptions, "port": LogOptions}[self.arguments[0]])
         return [_table(("option", "value", "default", "meaning"), [_cells(*row) for row in rows])]
 
 
@@ -86,5 +99,6 @@ def _row(cells: list[nodes.Node]) -> nodes.row:
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the directives."""
     app.add_directive("scheme-options", SchemeOptions)
+    app.add_directive("serve-options", ServeOptions)
     app.add_directive("command-help", CommandHelp)
     return {"parallel_read_safe": True}

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         ServerStats,
         serve,
     )
+    from .serving.sharing import NextWriter, Role, Sharing, SlowWatcher
     from .values.events import InputsChanged, LineErrors, LineEvent, Lost, Restored, SettingsChanged
     from .values.requests import (
         Configure,
@@ -108,6 +109,7 @@ __all__ = [
     "Listener",
     "Lost",
     "MassStorageError",
+    "NextWriter",
     "OpenError",
     "Opening",
     "Outputs",
@@ -126,6 +128,7 @@ __all__ = [
     "RelayEvent",
     "RelayStats",
     "Restored",
+    "Role",
     "SendBreak",
     "SerialnetError",
     "Server",
@@ -135,6 +138,8 @@ __all__ = [
     "SessionStarted",
     "SetOutputs",
     "SettingsChanged",
+    "Sharing",
+    "SlowWatcher",
     "StopBits",
     "Transport",
     "TransportAttribute",
@@ -179,6 +184,7 @@ if not TYPE_CHECKING:
             "BoardLost BoardRegistered ClientPaired ClientParted Relay RelayEvent RelayStats relay"
         ),
         "serving.server": "ClientConnected ClientLeft ClientRefused Server ServerEvent ServerStats serve",
+        "serving.sharing": "NextWriter Role Sharing SlowWatcher",
         "values.events": "InputsChanged LineErrors LineEvent Lost Restored SettingsChanged",
         "values.requests": "Configure GetInputs InForce LineRequest PurgeRequest SendBreak SetOutputs",
         "values.settings": "FlowControl Inputs LineSettings Outputs Parity Purge StopBits",

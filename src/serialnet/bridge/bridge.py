@@ -221,6 +221,13 @@ class Bridge:
         """
         self._to_user.inject(data)
 
+    async def dismiss(self, reason: str, last_words: bytes) -> None:
+        """End the session; the client gets the last words first, if it takes them within :data:`LINGER`."""
+        self.inject(last_words)
+        with anyio.move_on_after(LINGER):
+            await self._to_user.injected()
+        self.stop(reason)
+
     async def run(self) -> BridgeEnd:
         """Carry the session to its end, and close both ends; raises only when cancelled."""
         if self._started:

@@ -71,6 +71,7 @@ class Pump:
         self._sending: anyio.CancelScope | None = None
         self._receiving: anyio.CancelScope | None = None
         self._injected = b""
+        self._injection_over: anyio.Event | None = None
         self._moved = 0
         self._at_end = False
 
@@ -106,6 +107,11 @@ class Pump:
             self._receiving.cancel()  # which loses nothing
         if self._passage is not None:
             self._passage.stop()
+
+    async def injected(self) -> None:
+        """Wait until what was injected just now has been sent."""
+        self._injection_over = anyio.Event()
+        await self._injection_over.wait()
 
     def discard(self) -> None:
         """Throw away the bytes that wait for the sink."""
@@ -178,6 +184,8 @@ class Pump:
         while self._injected:  # before the tap sees more
             self._pending, self._injected = memoryview(self._injected), b""
             await self._deliver()
+            if self._injection_over is not None:
+                self._injection_over.set()
         if n:
             await self._send(buffer[:n])
 

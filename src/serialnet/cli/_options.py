@@ -11,14 +11,14 @@ from functools import partial
 
 import anyio
 
-from ..bridge import Hook
 from ..bridge.hook import HookFactory
 from ..core.endpoint import Endpoint
 from ..core.errors import EndpointError
 from ..hooks import FlashAssist, IdleTimeout, OnConnect, OnDisconnect, OnFirstData, SessionLimit, Statistics
-from ..resets import SEQUENCES
+from ..resets import SEQUENCES, parse_sequence
 from ..serving.access import Access
 from ..serving.policies import HOLD, Gap, GapPolicy
+from ..serving.sharing import NextWriter, Sharing, SlowWatcher
 
 __all__ = [
     "SEQUENCES_HELP",
@@ -28,11 +28,13 @@ __all__ = [
     "add_gap_options",
     "add_hook_options",
     "add_limit_options",
+    "add_sharing_options",
     "announce",
     "assist_from",
     "gap_from",
     "hooks_from",
     "limits_from",
+    "sharing_from",
     "until_interrupted",
 ]
 
@@ -72,9 +74,9 @@ def add_hook_options(parser: argparse.ArgumentParser, *, auto_reset: bool = True
     )
 
 
-def hooks_from(options: argparse.Namespace) -> list[Hook | HookFactory]:
+def hooks_from(options: argparse.Namespace) -> list[HookFactory]:
     """Make the hooks that were asked for; ``options.auto_reset`` and ``options.touch`` are for those two."""
-    hooks: list[Hook | HookFactory] = []
+    hooks: list[HookFactory] = []
     if options.verbose:
         hooks.append(partial(Statistics, REPORT_EVERY if options.verbose > 1 else None))
     try:
@@ -84,7 +86,8 @@ def hooks_from(options: argparse.Namespace) -> list[Hook | HookFactory]:
             (options.on_disconnect, OnDisconnect),
         ):
             if sequence is not None:
-                hooks.append(hook(sequence))
+                parse_sequence(sequence)
+                hooks.append(partial(hook, sequence))
     except ValueError as error:
         raise EndpointError(str(error)) from None
     return hooks
@@ -180,6 +183,30 @@ def gap_from(options: argparse.Namespace) -> Gap:
         return Gap(GapPolicy(options.gap), options.gap_timeout)
     except ValueError as error:
         raise EndpointError(f"--gap-timeout: {error}") from None
+
+
+def add_sharing_options(parser: argparse.ArgumentParser) -> None:
+    """Add what becomes of several clients; :func:`sharing_from` has the answer."""
+    parser.add_argument(
+        "--next-writer",
+        choices=[policy.value for policy in NextWriter],
+        default=NextWriter.REFUSE.value,
+        help="while a client uses the port, the next one is turned away (refuse, the default), waits for its "
+        "turn (wait), disconnects the other (take-over), or has the port until it leaves, while the other is "
+        "suspended (borrow)",
+    )
+    parser.add_argument(
+        "--slow-watcher",
+        choices=[policy.value for policy in SlowWatcher],
+        default=SlowWatcher.LOSE.value,
+        help="a watcher that does not keep up loses the oldest data (lose, the default), or is disconnected "
+        "(drop)",
+    )
+
+
+def sharing_from(options: argparse.Namespace) -> Sharing:
+    """What becomes of several clients."""
+    return Sharing(NextWriter(options.next_writer), slow_watcher=SlowWatcher(options.slow_watcher))
 
 
 def announce(lines: Iterable[str], *, quiet_output: bool = False) -> None:

@@ -12,6 +12,7 @@ from ..core.errors import EndpointError, OpenError
 from ..port_list import ports
 from ..serving.server import ClientLeft, ClientRefused, ServerEvent
 from ..serving.server import serve as serve_port
+from ..serving.sharing import Role
 from ._options import (
     SEQUENCES_HELP,
     access_from,
@@ -19,14 +20,18 @@ from ._options import (
     add_gap_options,
     add_hook_options,
     add_limit_options,
+    add_sharing_options,
     announce,
     gap_from,
     hooks_from,
     limits_from,
+    sharing_from,
     until_interrupted,
 )
 
 __all__ = ["add_arguments", "client_commands"]
+
+FOR_WHOM = {Role.WRITE: "", Role.WATCH: " for watchers", Role.BORROW: " for borrowers"}
 
 DEFAULT_LISTEN = "rfc2217://127.0.0.1:4000"
 
@@ -40,6 +45,10 @@ examples:
       for avrdude -P net:127.0.0.1:4001, which carries no DTR
   serialnet serve /dev/ttyUSB0 --listen rfc2217://0.0.0.0:4000 --allow 172.16.0.0/12
       for containers
+  serialnet serve '/dev/ttyUSB0?log=console.log' --listen :4000 --listen 'tcp://127.0.0.1:4001?role=watch&replay=64k'
+      for one who works with the board and others who look on
+  serialnet serve /dev/ttyUSB0 --listen :4000 --listen 'rfc2217://127.0.0.1:4001?role=borrow'
+      for a monitor that stays while a flasher borrows the port
   serialnet serve /dev/ttyUSB0 --listen rfc2217+stdio:
       for one client on standard input and output; ends with it
 """
@@ -47,7 +56,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
-    parser.description = "Share a serial port on the network. One client uses it at a time."
+    parser.description = "Share a serial port on the network. One client uses it at a time; others may watch."
     parser.epilog = EPILOG
     parser.add_argument(
         "port", nargs="?", metavar="PORT", help="a device or URL; default: the one that is plugged in"
@@ -61,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_hook_options(parser)
     add_limit_options(parser)
     add_access_options(parser)
+    add_sharing_options(parser)
     add_gap_options(parser)
     parser.add_argument("--no-reopen", action="store_true", help="end with status 1 when the port is lost")
     parser.set_defaults(run=run)
@@ -77,6 +87,7 @@ async def run(options: argparse.Namespace) -> int:
             *(options.listen or [DEFAULT_LISTEN]),
             hooks=hooks,
             access=access_from(options),
+            sharing=sharing_from(options),
             gap=None if options.no_reopen else gap_from(options),
             auto_reset=options.auto_reset,
             touch=options.touch,
@@ -87,8 +98,9 @@ async def run(options: argparse.Namespace) -> int:
         if any(url.endswith("stdio:") for url in server.urls):
             tasks.start_soon(_until_done, events, tasks.cancel_scope)
         # Standard output may be a client's by now; then this goes to standard error.
-        announce(f"listening on {url}" for url in server.urls)
-        announce(f"  {command}" for command in client_commands(server.urls))
+        announce(f"listening{FOR_WHOM[role]} on {url}" for url, role in server.roles.items())
+        users = [url for url, role in server.roles.items() if role is not Role.WATCH]
+        announce(f"  {command}" for command in client_commands(users))
         await server.wait()
     return 0
 

@@ -8,11 +8,11 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from .errors import EndpointError
 
-__all__ = ["NoOptions", "describe", "names_of", "option", "parse_options"]
+__all__ = ["NoOptions", "Size", "describe", "names_of", "option", "parse_options"]
 
 T = TypeVar("T")
 O = TypeVar("O")  # noqa: E741  # the options of a scheme
@@ -27,6 +27,23 @@ BOOLEANS = {
     "false": False,
     "no": False,
 }
+
+
+class Size(int):
+    """A number of bytes; ``Size("64k")`` is 65536."""
+
+    def __new__(cls, size: int | str) -> Self:
+        """Take a number, or a text that may end with ``k`` or ``m``.
+
+        :raises ValueError: if it is neither, or negative
+        """
+        factor = 1
+        if isinstance(size, str):
+            factor = {"k": 1 << 10, "m": 1 << 20}.get(size[-1:].lower(), 1)
+            size = int(size if factor == 1 else size[:-1])
+        if size < 0:
+            raise ValueError(f"a size is 0 or more, not {size}")
+        return super().__new__(cls, size * factor)
 
 
 def option(default: T, doc: str) -> T:
@@ -100,7 +117,7 @@ def _expected(hint: Any) -> str:
         return "on or off"
     if issubclass(kind, Enum):
         return " or ".join(_spelled(member) for member in kind)
-    return {int: "a whole number", float: "a number", str: "a text"}[kind]
+    return {int: "a whole number", float: "a number", str: "a text", Size: "a size, such as 64k"}[kind]
 
 
 def _spelled(member: Enum) -> str:

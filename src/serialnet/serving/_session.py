@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Generic, TypeVar
 
 import anyio
 
@@ -43,14 +44,17 @@ class Session:
         return self.over.is_set()
 
 
-class Seat:
+S = TypeVar("S", bound=Session)
+
+
+class Seat(Generic[S]):
     """Who has the one place, and how long the next waits for it."""
 
     def __init__(self) -> None:
-        self.session: Session | None = None
+        self.session: S | None = None
         self._waiting = 0
 
-    async def taken(self) -> Session | None:
+    async def taken(self) -> S | None:
         """The session that goes on; those that are ending are waited for, one after the other."""
         if self._waiting < MOST_WAITING:
             self._waiting += 1
@@ -62,7 +66,7 @@ class Seat:
                 self._waiting -= 1
         return self.session
 
-    def leave(self, session: Session) -> None:
+    def leave(self, session: S) -> None:
         """Say that a session is over."""
         if self.session is session:
             self.session = None

@@ -165,7 +165,7 @@ class Link(Reception[LinkEvent]):
         self._sessions: set[Session] = set()
         self._dialling = 0
         self._waiting: _Waiting | None = None
-        self._seat = Seat()  # who came last; the only one, where only one can be
+        self._seat: Seat[Session] = Seat()  # who came last; the only one, where only one can be
         self._end: BridgeEnd | None = None
         self._error: Exception | None = None
 

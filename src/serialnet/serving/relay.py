@@ -118,7 +118,7 @@ class _Place:
         self.board: Guest | None = None  # that waits
         self.arrived = anyio.Event()
         self.claim: _Claim | None = None
-        self.seat = Seat()
+        self.seat: Seat[Session] = Seat()
 
     def put(self, board: Guest) -> None:
         self.board = board

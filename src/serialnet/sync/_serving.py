@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..bridge import BridgeEnd
 from ..serving.link import Link as AsyncLink
@@ -11,6 +11,7 @@ from ..serving.link import link as async_link
 from ..serving.server import Server as AsyncServer
 from ..serving.server import ServerEvent, ServerStats
 from ..serving.server import serve as async_serve
+from ..serving.sharing import Role
 from ._events import Events
 from ._held import Held, Resource, opened_as
 
@@ -24,6 +25,11 @@ class Server(Resource[AsyncServer]):
     def urls(self) -> Sequence[str]:
         """Where it listens, with the ports that were chosen."""
         return self._held.value.urls
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """What who comes in at each of :attr:`urls` may do."""
+        return self._held.value.roles
 
     @property
     def stats(self) -> ServerStats:
