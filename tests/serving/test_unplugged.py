@@ -17,12 +17,10 @@ import serialnet
 from serialnet import Transport
 from serialnet.testing.usb import UsbSocket
 
-from ..board_system import BoardSystem
+from ..board_system import UsbSystem
 from ..fake_ends import descriptors
 from ..interop.tools import times, until
-from .test_reenumeration import plugged_in, s2, system
-
-__all__ = ["system"]  # a fixture
+from .test_reenumeration import s2
 
 LISTEN = "rfc2217://127.0.0.1:0"
 URL = "usb://303a:4001"
@@ -136,10 +134,10 @@ def counted() -> dict[str, int]:
 
 @pytest.mark.timeout(times(120, 3600))
 @pytest.mark.parametrize("how", ["serve", "link"])
-async def test_cables_are_pulled_in_every_phase(how: str, system: BoardSystem) -> None:
+async def test_cables_are_pulled_in_every_phase(how: str, system: UsbSystem) -> None:
     chance = random.Random(how)
     async with (
-        plugged_in(system, s2()) as socket,
+        system.plugged_in(s2()) as socket,
         sharing(how) as url,
         anyio.create_task_group() as tasks,
     ):
@@ -173,8 +171,8 @@ async def test_cables_are_pulled_in_every_phase(how: str, system: BoardSystem) -
 IDLE = 0.3
 
 
-async def test_waiting_for_a_device_costs_next_to_nothing(system: BoardSystem) -> None:
-    async with plugged_in(system, s2()) as socket, sharing("serve") as url:
+async def test_waiting_for_a_device_costs_next_to_nothing(system: UsbSystem) -> None:
+    async with system.plugged_in(s2()) as socket, sharing("serve") as url:
         client = Client(socket, url)
         async with anyio.create_task_group() as tasks:
             await client.connect(tasks)

@@ -30,7 +30,7 @@ from serialnet import (
     Transport,
 )
 from serialnet.core.options import NoOptions
-from serialnet.ports import use_source
+from serialnet.port_list import use_source
 from serialnet.testing.usb import usb_socket
 from serialnet.transports import serial, stdio
 from serialnet.transports._descriptor import DescriptorTransport
