@@ -46,7 +46,7 @@ async def run(bridge: Bridge) -> BridgeEnd:
     ("hook", "reason"),
     [
         (hooks.IdleTimeout(0.02), "nothing has passed for 0.02 s"),
-        (hooks.SessionLimit(0.02), "its 0.02 s are over"),
+        (hooks.SessionLimit(0.02), "it has lasted 0.02 s, as long as it may"),
     ],
 )
 @pytest.mark.parametrize("asks", [False, True])

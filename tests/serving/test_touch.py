@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 import serialnet
-from serialnet import ClientLeft, Lost, OpenError, Outputs, Restored
+from serialnet import ClientLeft, LineError, Lost, OpenError, Outputs, Restored
 from serialnet.chips import Board, Mode
 from serialnet.cli import reset
 from serialnet.testing.usb import UsbSocket
 from serialnet.transports import usb
+from serialnet.wire import slip
+from serialnet.wire.patience import SYNC
 
 from ..board_system import UsbSystem
 from ..interop.test_esptool import OFFSETS, SIZE, image
@@ -59,8 +61,12 @@ async def test_a_touch_and_then_esptool(system: UsbSystem, drop: bool, tmp_path:
     async with (
         system.plugged_in(board()) as socket,
         serialnet.serve(PORT, "rfc2217://127.0.0.1:0", "tcp://127.0.0.1:0") as server,
+        server.events() as events,
     ):
         await open_and_close(server.urls[0], drop=drop)
+        while not isinstance(await anext(events), ClientLeft):
+            pass
+        assert [port.pid for port in socket.ports] == [LOADER]  # whoever comes next is not kept waiting
         esptool = await python(
             *("-m", "esptool", "--port", server.urls[1].replace("tcp", "socket"), "--connect-attempts", "1"),
             *("--before", "no-reset", "--after", "no-reset"),
@@ -105,8 +111,33 @@ async def test_through_a_pseudo_terminal(system: UsbSystem) -> None:
         await is_in_loader(socket)
         while not isinstance(await anext(events), ClientLeft):
             pass
+        await until(lambda: socket.board.settings.baudrate == 115200)
         await until(lambda: socket.board.outputs == Outputs(dtr=True, rts=True))
+
+
+async def test_through_a_link(system: UsbSystem) -> None:
+    async with (
+        system.plugged_in(board()) as socket,
+        serialnet.link("listen:rfc2217://127.0.0.1:0", PORT) as link,
+    ):
+        await open_and_close(link.urls[0])
+        await is_in_loader(socket)
+
+
+async def test_by_a_borrower(system: UsbSystem) -> None:
+    async with (
+        system.plugged_in(board()) as socket,
+        serialnet.serve(PORT, "tcp://127.0.0.1:0", "rfc2217://127.0.0.1:0?role=borrow") as server,
+        serialnet.connect(server.urls[0]) as monitor,
+    ):
+        await open_and_close(server.urls[1])
+        await is_in_loader(socket)
+        await monitor.send(slip.encode(SYNC))  # its session goes on, with the loader
+        said = b""
+        while b"\xc0\x01\x08" not in said:
+            said += await monitor.receive()
         assert socket.board.settings.baudrate == 115200
+        assert server.stats.losses == 1
 
 
 @pytest.mark.skipif(find_spec("nordicsemi") is None, reason="adafruit-nrfutil is not installed")
@@ -166,7 +197,14 @@ async def test_the_command_tells_what_it_is_then(
         assert await reset.run(options(PORT)) == 0
         await is_in_loader(socket)
         assert capsys.readouterr().out == f"the board is {socket.ports[0].url} (303a:0002) now\n"
-        with pytest.raises(OpenError, match="did not restart: it may not know the 1200-baud touch"):
+        with pytest.raises(LineError, match="did not restart: it may not know the 1200-baud touch"):
+            await reset.run(options(PORT))
+
+
+async def test_the_command_does_not_wait_for_ever(system: UsbSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reset, "COMES_BACK_WITHIN", 0)
+    async with system.plugged_in(board()):
+        with pytest.raises(OpenError, match="no such device is plugged in"):
             await reset.run(options(PORT))
 
 

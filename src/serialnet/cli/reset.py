@@ -8,7 +8,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from .. import resets
-from ..core.errors import EndpointError, MassStorageError, OpenError
+from ..core.errors import EndpointError, LineError, MassStorageError, OpenError
 from ..core.opening import connect
 from ..core.transport import TransportAttribute
 from ..transports.usb import find_at
@@ -67,7 +67,7 @@ async def run(options: argparse.Namespace) -> int:
         is_gone = await resets.touch(port.line)
     if location is not None:  # on USB, of this machine
         if not is_gone:
-            raise OpenError(
+            raise LineError(
                 f"the board at {options.url} did not restart: it may not know the 1200-baud touch"
             )
         print(await _found_again(location.partition(":")[0]))

@@ -46,7 +46,8 @@ class IdleTimeout(Hook):
             self._wait()
 
     def _wait(self) -> None:
-        self.deadline = min(self._since + self._seconds, anyio.current_time() + self._seconds / LOOKS)
+        next_look = anyio.current_time() + self._seconds / LOOKS
+        self.deadline: float | None = min(self._since + self._seconds, next_look)
 
 
 class SessionLimit(Hook):
@@ -64,12 +65,13 @@ class SessionLimit(Hook):
 
     async def opened(self, bridge: Bridge) -> None:
         """Set the time."""
-        self._bridge, self.deadline = bridge, anyio.current_time() + self._seconds
+        self._bridge = bridge
+        self.deadline: float | None = anyio.current_time() + self._seconds
 
     async def timeout(self, forward: Forward) -> None:
         """End the session."""
         assert self._bridge is not None
-        self._bridge.stop(f"its {self._seconds:g} s are over")
+        self._bridge.stop(f"it has lasted {self._seconds:g} s, as long as it may")
 
 
 def _checked(seconds: float) -> float:

@@ -60,7 +60,7 @@ class Statistics(Hook):
 
     def _wait(self) -> None:
         if self._every is not None:
-            self.deadline = anyio.current_time() + self._every
+            self.deadline: float | None = anyio.current_time() + self._every
 
     def _report(self) -> None:
         if self._bridge is not None:

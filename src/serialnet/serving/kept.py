@@ -92,11 +92,6 @@ class Kept(Transport):
         return None if self._current is not None else self.reason
 
     @property
-    def lost_at(self) -> float:
-        """When it was lost last."""
-        return self._lost_at
-
-    @property
     def is_given_up(self) -> bool:
         """Whether a session of it would be over by now."""
         return self._current is None and anyio.current_time() >= self._lost_at + self._gap.patience
@@ -124,7 +119,7 @@ class Kept(Transport):
 
     async def _open(self, delays: Iterator[float]) -> Transport:
         while True:
-            settings, outputs = self._line.wanted() if self._line else (None, None)
+            settings, outputs = (self._line.settings, self._line.outputs) if self._line else (None, None)
             try:
                 transport = await self._source.open(settings, outputs)
                 try:
@@ -181,7 +176,7 @@ class Kept(Transport):
             self._lost_at = anyio.current_time()
             self.reason = str(error) or "it hung up"
             if self._line is not None:
-                self._line.release_break()
+                self._line.note_loss()
             logger.warning("lost %s: %s", self.name, self.reason)
             self.on_change(Lost(self.reason))
             with anyio.move_on_after(CLOSE_WITHIN, shield=True):
@@ -287,24 +282,18 @@ class KeptLine(Line):
     def outputs(self) -> Outputs:
         return self._outputs
 
-    def release_break(self) -> None:
-        """A BREAK ends with the device, and is not taken up again."""
-        self._outputs = replace(self._outputs, brk=False)
+    def note_loss(self) -> None:
+        """Forget what is not to be taken up again.
 
-    def wanted(self) -> tuple[LineSettings, Outputs]:
-        """What a port that is opened again is to have: what was last asked for.
-
-        But if it was lost just after it had been set to 1200 baud, that was a touch, and what comes back is
-        not to be touched again: it gets what it had before.
+        A BREAK ends with the device. If it went just after it had been set to 1200 baud, that was a touch,
+        and what comes back is not to be touched again: it gets what was in force before.
         """
-        if (before := self._touch.before(self._port.lost_at)) is not None:
-            self._touch = TouchWatch()
-            self._settings, self._outputs = before[0], replace(before[1], brk=False)
-        return self._settings, self._outputs
+        if (before := self._touch.before(anyio.current_time())) is not None:
+            self._settings, self._outputs = before
+        self._outputs = replace(self._outputs, brk=False)
 
     async def restore(self, line: Line) -> None:
         """Bring a port that was opened again to what was asked for meanwhile."""
-        self.wanted()
         if line.settings != self._settings:
             self._settings = await line.configure(self._settings)
         if line.outputs != self._outputs:
@@ -318,7 +307,7 @@ class KeptLine(Line):
         try:
             self._settings = await self._use(lambda line: line.configure(settings))
         except anyio.BrokenResourceError:
-            has_obeyed = touches and is_there  # a board that goes at once, and is not to be told again
+            has_obeyed = touches and is_there  # a board that goes at once, see note_loss()
             if not has_obeyed:
                 self._settings = settings
             await self._port.present(ANSWER_WITHIN)
