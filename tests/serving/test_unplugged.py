@@ -6,8 +6,9 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
+from typing import TypeAlias
 
 import anyio
 import anyio.abc
@@ -112,15 +113,18 @@ CYCLES = times(6, 200)
 GAP = 0.05
 
 
+Shared: TypeAlias = serialnet.Server | serialnet.Link
+
+
 @asynccontextmanager
-async def sharing(how: str) -> AsyncIterator[str]:
-    """Share the port: one that stays open, or one that is open for a client only."""
+async def sharing(how: str) -> AsyncIterator[Shared]:
+    """Share the port: it stays open, or is open while a client is there."""
     if how == "serve":
-        async with serialnet.serve(URL, LISTEN) as server:
-            yield server.urls[0]
+        shared: AbstractAsyncContextManager[Shared] = serialnet.serve(URL, LISTEN)
     else:
-        async with serialnet.link(f"listen:{LISTEN}", URL) as link:
-            yield link.urls[0]
+        shared = serialnet.link(f"listen:{LISTEN}", URL)
+    async with shared as it:
+        yield it
 
 
 def counted() -> dict[str, int]:
@@ -138,10 +142,11 @@ async def test_cables_are_pulled_in_every_phase(how: str, system: UsbSystem) -> 
     chance = random.Random(how)
     async with (
         system.plugged_in(s2()) as socket,
-        sharing(how) as url,
+        sharing(how) as shared,
+        shared.events() as events,
         anyio.create_task_group() as tasks,
     ):
-        client = Client(socket, url)
+        client = Client(socket, shared.urls[0])
         await client.connect(tasks)
         before: dict[str, int] | None = None
         for cycle in range(CYCLES):
@@ -152,6 +157,9 @@ async def test_cables_are_pulled_in_every_phase(how: str, system: UsbSystem) -> 
             client.board.stalled = False
             if phase is Client.closing:
                 await socket.plug_in()
+                async for event in events:
+                    if isinstance(event, serialnet.ClientLeft | serialnet.SessionEnded):
+                        break
                 await client.connect(tasks)
                 held = await client.send(20)
             else:
@@ -172,8 +180,8 @@ IDLE = 0.3
 
 
 async def test_waiting_for_a_device_costs_next_to_nothing(system: UsbSystem) -> None:
-    async with system.plugged_in(s2()) as socket, sharing("serve") as url:
-        client = Client(socket, url)
+    async with system.plugged_in(s2()) as socket, sharing("serve") as server:
+        client = Client(socket, server.urls[0])
         async with anyio.create_task_group() as tasks:
             await client.connect(tasks)
             await socket.unplug()
