@@ -408,6 +408,8 @@ class Bridge:
                 except (LineError, *STREAM_ERRORS) as error:
                     logger.info("a BREAK could not be ended: %s", error)
         for end in self._ends.values():
+            if end._close_at_once():
+                continue
             with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 try:
                     await end.aclose()

@@ -146,9 +146,8 @@ class Transport(anyio.abc.ByteStream):
         """
         return False
 
-    @property
-    def _is_closed(self) -> bool:
-        """Whether it is known that closing it would do nothing."""
+    def _close_at_once(self) -> bool:
+        """Close it, if that can be done without waiting; return whether it is closed."""
         return False
 
     async def _lend_source(self) -> Source | None:

@@ -107,7 +107,7 @@ class Reception(ABC, Generic[E]):
         except Exception:
             self._logger.exception("the session of %s failed", name)
         finally:
-            if not client._is_closed:  # as it is after a session
+            if not client._close_at_once():
                 await anyio.aclose_forcefully(client)
 
     def _refuse(self, name: str, reason: str) -> None:

@@ -108,11 +108,6 @@ class DescriptorTransport(Transport, abstract=True):
             poll.register(self._descriptor, getattr(select, "POLLRDHUP", 0))
         return bool(poll.poll(0))
 
-    @property
-    @override
-    def _is_closed(self) -> bool:
-        return self._closed
-
     def _check_open(self) -> None:
         if self._closed:
             raise anyio.ClosedResourceError

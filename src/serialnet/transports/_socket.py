@@ -55,11 +55,16 @@ class SocketTransport(DescriptorTransport, abstract=True):
                 raise anyio.BrokenResourceError(f"the connection has gone: {error}") from error
 
     @override
-    async def aclose(self) -> None:
+    def _close_at_once(self) -> bool:
         if not self._closed:
             self._begin_closing()
             anyio.notify_closing(self._socket)
             self._socket.close()
+        return True
+
+    @override
+    async def aclose(self) -> None:
+        self._close_at_once()
 
 
 class SocketListener(Listener):
