@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 import tty
 import uuid
@@ -10,18 +11,23 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from typing_extensions import override
 
 import serialnet
-from serialnet import AskingTransport, Inputs, Outputs, Transport, TransportAttribute
+from serialnet import AskingTransport, Endpoint, Inputs, Outputs, PortInfo, Transport, TransportAttribute
+from serialnet.core.registry import BUILT_IN
+from serialnet.ports import use_source
 from serialnet.testing import check_transport
-from serialnet.transports._descriptor import DescriptorTransport
+from serialnet.transports import exec as exec_module
 from serialnet.transports.pty import PtyTransport
+from serialnet.transports.rfc2217 import RFC2217Session, RFC2217Transport
 from serialnet.transports.stdio import StdioTransport
+
+from ..transports.pair_ends import BY_SOCKET, Master
 
 Ends: TypeAlias = tuple[Transport, Transport]
 
@@ -50,9 +56,11 @@ async def pty_and_port() -> Ends:
     return pty, await serialnet.connect(pty.extra(TransportAttribute.url).removeprefix("pty://"))
 
 
-async def dialled(url: str) -> Ends:
-    """One end dials where the other listens."""
+async def dialled(url: str, pattern: str = "{url}") -> Ends:
+    """One end dials where the other listens, perhaps by a command that does it in its stead."""
     async with serialnet.listen(url) as listener:
+        command = shlex.join([*BY_SOCKET, Endpoint.parse(listener.urls[0]).path])
+        near = pattern.format(url=listener.urls[0], command=command, quoted=quote(command))
         ends: dict[str, Transport] = {}
 
         async def accept() -> None:
@@ -62,41 +70,21 @@ async def dialled(url: str) -> Ends:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(accept)
-            ends["here"] = await serialnet.connect(listener.urls[0])
+            ends["here"] = await serialnet.connect(near)
             while "there" not in ends:
                 await checkpoint()
             tasks.cancel_scope.cancel()
         return ends["here"], ends["there"]
 
 
-class Master(DescriptorTransport):
-    """The other end of a bare PTY, which hangs up when it is closed."""
-
-    can_send_eof = False
-
-    @override
-    def _read_into(self, view: memoryview) -> int:
-        return os.readv(self._descriptor, [view])
-
-    @override
-    def _write(self, view: memoryview) -> int:
-        return os.write(self._descriptor, view)
-
-    @override
-    async def aclose(self) -> None:
-        if not self._closed:
-            self._closed = True
-            anyio.notify_closing(self._descriptor)
-            os.close(self._descriptor)
-        await anyio.lowlevel.checkpoint()
-
-
-async def serial_port(scheme: str = "") -> Ends:
+async def serial_port(url: str) -> Ends:
     master, slave = os.openpty()
     tty.setraw(slave)
     os.set_blocking(master, False)
+    device = os.ttyname(slave)
     try:
-        return await serialnet.connect(f"{scheme}{os.ttyname(slave)}"), Master(master)
+        with use_source(lambda: [PortInfo(device, vid=0x303A, pid=0x0002)]):
+            return await serialnet.connect(url.format(device=device)), Master(master)
     finally:
         os.close(slave)
 
@@ -110,6 +98,16 @@ async def two_programs() -> Ends:
     finally:
         for descriptor in (stdin, stdout, far_in, far_out):
             os.close(descriptor)
+
+
+async def session_of_two_programs() -> Ends:
+    far, near = await two_programs()
+    client, session = RFC2217Transport(near), RFC2217Session(far)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(session.receive_event, bytearray(1))
+        await client.negotiate()
+        tasks.cancel_scope.cancel()
+    return client, session
 
 
 def socket_path() -> str:
@@ -134,14 +132,26 @@ TABLE = {
     "unix": Row(lambda: dialled(f"unix://{socket_path()}")),
     "rfc2217+unix": Row(lambda: dialled(f"rfc2217+unix://{socket_path()}")),
     "stdio": Row(two_programs),
+    "rfc2217+stdio": Row(session_of_two_programs),
     "exec": Row(lambda: loopback("exec:cat")),
+    "rfc2217+exec": Row(lambda: dialled(f"rfc2217+unix://{socket_path()}", "rfc2217+exec:{command}")),
+    "ssh": Row(lambda: dialled(f"rfc2217+unix://{socket_path()}", "ssh://far/dev/ttyUSB0?ssh={quoted}")),
     "pty": Row(pty_and_port, {"in_order": False, "outlives_peer": (PtyTransport,)}),
-    "serial": Row(serial_port, {"outlives_peer": (Master,)}),
-    "pyserial": Row(lambda: serial_port("pyserial:"), {"outlives_peer": (Master,)}),
+    "serial": Row(lambda: serial_port("{device}"), {"outlives_peer": (Master,)}),
+    "usb": Row(lambda: serial_port("usb://303a:0002"), {"outlives_peer": (Master,)}),
+    "pyserial": Row(lambda: serial_port("pyserial:{device}"), {"outlives_peer": (Master,)}),
 }
 
 
+def test_no_built_in_transport_is_missing() -> None:
+    # A relay joins two streams, and tests/serving/test_relay.py has its own row.
+    assert {*TABLE, "relay"} >= set(BUILT_IN)
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", TABLE)
-async def test_it_keeps_the_contract(name: str) -> None:
+async def test_it_keeps_the_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A command whose far end is open still is given that long at each close.
+    monkeypatch.setattr(exec_module, "GRACE", 0.1)
     row = TABLE[name]
     await check_transport(row.make_pair, **row.holds)
