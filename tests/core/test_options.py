@@ -106,7 +106,7 @@ def test_a_value_that_the_dataclass_refuses() -> None:
         def __post_init__(self) -> None:
             raise ValueError("count is never right")
 
-    with pytest.raises(EndpointError, match="x:: count is never right"):
+    with pytest.raises(EndpointError, match="x: count is never right"):
         parse_options(Picky, {"count": "2"}, "x:")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from serialnet.doctor import Verdict, _device, _examine, examine
 from serialnet.port_list import PortInfo, use_source
+from serialnet.transports import _failures
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 
@@ -71,10 +72,13 @@ async def test_a_device_is_not_opened(system: System, monkeypatch: pytest.Monkey
 
 async def test_no_permission(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    verdict, text, advice = (await verdicts(system))["permission"]
-    assert verdict is Verdict.PROBLEM
-    assert "no permission" in text
-    assert "usermod -aG" in advice
+    hint = "; it belongs to the group dialout: become a member"
+    for given, advised in ((hint, hint[2:]), ("", "let this user read and write it")):
+        monkeypatch.setattr(_failures, "_group_hint", lambda path, given=given: given)
+        verdict, text, advice = (await verdicts(system))["permission"]
+        assert verdict is Verdict.PROBLEM
+        assert text.endswith("no permission")
+        assert advice == advised
 
 
 async def test_modem_manager(system: System) -> None:

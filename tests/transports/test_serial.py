@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import grp
 import itertools
 import logging
 import os
@@ -14,7 +15,7 @@ import tty
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -156,6 +157,7 @@ async def test_low_latency_is_no_condition(fake: FakeTty, call: str) -> None:
         ("TCGETS2", errno.EIO, "no hardware"),
         ("TIOCMGET", errno.ENODEV, "no such device"),
         ("TCSETS2", errno.EMFILE, "Too many open files"),
+        ("TCSETS2", errno.EINVAL, "its driver refuses 115200 8N1"),
     ],
 )
 async def test_what_cannot_be_opened(fake: FakeTty, call: str, code: int, text: str) -> None:
@@ -166,14 +168,29 @@ async def test_what_cannot_be_opened(fake: FakeTty, call: str, code: int, text: 
     assert caught.value.errno == code
 
 
-async def test_who_may_open_it(fake: FakeTty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    device = tmp_path / "ttyUSB0"
-    device.touch()
-    group = device.group()
+@pytest.mark.parametrize(
+    ("mode", "gid", "hint"),
+    [
+        (0o660, 20, "; it belongs to the group them: become a member"),
+        (0o600, 20, ""),  # that would not help
+        (0o660, 0, ""),  # nobody should
+    ],
+)
+async def test_who_may_open_it(
+    fake: FakeTty, monkeypatch: pytest.MonkeyPatch, mode: int, gid: int, hint: str
+) -> None:
+    status = os.stat("/dev/null")
+    fake_status = os.stat_result((mode, *status[1:5], gid, *status[6:]))
+    stat = os.stat
+    monkeypatch.setattr(
+        os, "stat", lambda path, **more: fake_status if path == "/dev/ttyUSB0" else stat(path, **more)
+    )
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="them"))
     fake.errors["open"] = errno.EACCES
-    with pytest.raises(OpenError, match=f"belongs to the group {group}"):
-        async with open_port(fake, Endpoint.parse(str(device))):
+    with pytest.raises(OpenError, match=f"/dev/ttyUSB0: no permission{hint}") as caught:
+        async with open_port(fake):
             pass
+    assert ("member" in str(caught.value)) == bool(hint)
 
 
 @pytest.mark.parametrize(("call", "code"), [("open", errno.EBUSY), ("flock", errno.EWOULDBLOCK)])

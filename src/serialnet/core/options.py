@@ -102,7 +102,7 @@ def parse_options(options: type[O], given: Mapping[str, object], what: str, know
     try:
         return options(**values)
     except ValueError as error:
-        raise EndpointError(f"{what}: {error}") from None
+        raise EndpointError(f"{what.removesuffix(':')}: {error}") from None
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

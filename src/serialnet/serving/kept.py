@@ -289,6 +289,7 @@ class KeptLine(Line):
         and what comes back is not to be touched again: it gets what was in force before.
         """
         if (before := self._touch.before(anyio.current_time())) is not None:
+            self._touch = TouchWatch()
             self._settings, self._outputs = before
         self._outputs = replace(self._outputs, brk=False)
 

@@ -48,7 +48,10 @@ def _group_hint(path: str) -> str:
     try:
         from grp import getgrgid  # not on Windows
 
-        group = getgrgid(os.stat(path).st_gid).gr_name
+        status = os.stat(path)
+        if not status.st_gid or status.st_mode & 0o060 != 0o060:  # its members may not use it, either
+            return ""
+        group = getgrgid(status.st_gid).gr_name
     except (ImportError, OSError, KeyError):
         return ""
     return f"; it belongs to the group {group}: become a member (usermod -aG {group} ...) and log in again"

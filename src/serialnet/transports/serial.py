@@ -17,7 +17,7 @@ from anyio.to_thread import run_sync
 from typing_extensions import override
 
 from ..core.endpoint import Endpoint
-from ..core.errors import EndpointError
+from ..core.errors import EndpointError, OpenError
 from ..core.line import Line
 from ..core.registry import TransportFactory
 from ..core.transport import Listener, Transport
@@ -165,6 +165,8 @@ class _Opening:
             except BaseException:
                 tty.close()
                 raise
+        except OpenError:
+            raise
         except OSError as error:
             raise cannot_open(path, error.errno, error.strerror or str(error)) from error
 
@@ -179,7 +181,13 @@ class _Opening:
         if options.exclusive:
             tty.take_exclusively()
         wanted = options.settings(LineSettings())
-        settings = tty.make_raw(wanted, options.hupcl)
+        try:
+            settings = tty.make_raw(wanted, options.hupcl)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            text = f"cannot open {self._endpoint.path}: its driver refuses {wanted}"
+            raise OpenError(error.errno, text) from error
         if settings != wanted:
             logger.warning("%s: asked for %s, in force is %s", self._endpoint, wanted, settings)
         outputs = _open_outputs(tty, options.dtr, options.rts)
