@@ -298,4 +298,5 @@ async def test_run_uses_no_more_round_trips_than_a_raw_socket(
     assert raw.status == 0, raw.output
     run, _ = await Way(carries, "run", jitter=0).flash(300, tmp_path, data)
     assert run.status == 0, run.output
-    assert run.turns <= raw.turns + more
+    # On a busy machine a step may come so late that the answer to the one before has been heard.
+    assert run.turns <= raw.turns + more + 1
