@@ -386,6 +386,22 @@ def test_the_settings_that_were_found_are_not_waited_for() -> None:
         assert [request.settings.baudrate for request in slow.of(Configure)] == [9600, 115200]
 
 
+class Fickle(Hook):
+    """Refuses what was in force before."""
+
+    async def request(self, request: LineRequest, forward: Forward) -> InForce:
+        if isinstance(request, Configure) and request.settings.baudrate == 115200:
+            return request.unchanged
+        return await forward(request)
+
+
+def test_a_port_where_they_are_refused_all_the_same_is_lost() -> None:
+    with serve(hooks=[Fickle()]) as url, Serial(url, 9600, timeout=10) as port:
+        port.baudrate = 115200
+        with pytest.raises(serial.SerialException, match=r"refuses 115200 8N1; in force is 9600 8N1"):
+            port.read()
+
+
 def answer_all_but_purges(connection: socket.socket) -> None:
     """Be an RFC 2217 server that purges as it was told, and does not say so."""
     found = {1: (115200).to_bytes(4, "big"), 2: b"\x08", 3: b"\1", 4: b"\1"}

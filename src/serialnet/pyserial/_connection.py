@@ -7,7 +7,6 @@ import atexit
 import errno
 import os
 import weakref
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
@@ -66,7 +65,7 @@ class Connection:
         self._room = asyncio.Event()
         self._closing = asyncio.Event()
         self._asking = 0
-        self._begun: deque[asyncio.Future[object]] = deque()
+        self._begun: set[asyncio.Future[object]] = set()
         self._sending: anyio.CancelScope | None = None
         self.patience: Patience | None = None
         self._started = asyncio.Event()
@@ -136,18 +135,21 @@ class Connection:
     def begin(self, func: Callable[P, Awaitable[object]], *args: P.args, **kwargs: P.kwargs) -> None:
         """Ask for something on the event loop; wait for the answer only if the line has it so, or many are.
 
-        What is asked for later is asked for after it, and what is written later is sent after it.
+        What is asked for later is asked for after it, and what is written later is sent after it. If it fails
+        later, the connection has ended: nobody knows what is in force.
 
-        :raises SerialException: if it, or something that was begun before, has failed
+        :raises SerialException: if it fails at once, or the connection is lost
         """
         if self.line is None or not self.line.pipelines:
             self.call(func, *args, **kwargs)
             return
 
         async def begin() -> None:
-            while self._begun and (self._begun[0].done() or len(self._begun) >= MOST_BEGUN):
-                await self._begun.popleft()
-            self._begun.append(asyncio.ensure_future(self._ask(func(*args, **kwargs))))
+            while len(self._begun) >= MOST_BEGUN:
+                await asyncio.wait(self._begun, return_when=asyncio.FIRST_COMPLETED)
+            answer = asyncio.ensure_future(self._ask(func(*args, **kwargs)))
+            self._begun.add(answer)
+            answer.add_done_callback(self._has_answer)
             await asyncio.sleep(0)  # by then, it has asked
 
         self.call(begin)
@@ -246,10 +248,17 @@ class Connection:
     async def _end_what_was_begun(self) -> None:
         """Hear the last answers: hung up on before, a server might not carry out what it was asked for."""
         if self._begun:
-            _, silent = await asyncio.wait(self._begun, timeout=LAST_ANSWERS)
-            for answer in silent:
+            await asyncio.wait(self._begun, timeout=LAST_ANSWERS)
+        if self._begun:
+            for answer in self._begun:
                 answer.cancel()
-            await asyncio.gather(*self._begun, return_exceptions=True)
+            await asyncio.wait(self._begun)
+
+    def _has_answer(self, answer: asyncio.Future[object]) -> None:
+        self._begun.discard(answer)
+        error = None if answer.cancelled() else answer.exception()
+        if isinstance(error, Exception):
+            self._lose(str(explained(error)))
 
     async def _receive(self) -> None:
         buffer = memoryview(bytearray(CAPACITY))
@@ -299,6 +308,9 @@ class Connection:
             reason = str(explained(error))
         else:
             return
+        self._lose(reason)
+
+    def _lose(self, reason: str) -> None:
         self.incoming.end(reason)
         self.outgoing.end(reason)
         self._closing.set()
