@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,12 +16,12 @@ import pytest
 import serialnet
 from serialnet import OpenError, Transport
 
-SBIN = "/usr/sbin:/usr/bin:/bin"
+from .versions import where
 
 
 def find(program: str) -> str:
     """Where a program is; its tests are skipped without it."""
-    path = shutil.which(program) or shutil.which(program, path=SBIN)
+    path = where(program)
     if path is None:
         pytest.skip(f"{program} is not installed")
     return path

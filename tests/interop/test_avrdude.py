@@ -14,6 +14,7 @@ import pytest
 from serialnet import Hook, LineSettings, Transport, serve
 from serialnet.hooks import OnConnect, OnFirstData
 
+from .matrix import TOOLS, shows
 from .tools import run
 from .uno import BAUDRATE, SUCCESSOR, UnoTransport, build_uno, uno
 
@@ -62,6 +63,7 @@ async def check_program(port: Transport) -> None:
                     answer += await port.receive()
 
 
+@shows(TOOLS["avrdude net"])
 @pytest.mark.parametrize("hook", [OnConnect, OnFirstData])
 async def test_over_the_network(board: UnoTransport, program: Path, hook: Callable[[str], Hook]) -> None:
     await board.line.configure(LineSettings(BAUDRATE))
@@ -72,6 +74,7 @@ async def test_over_the_network(board: UnoTransport, program: Path, hook: Callab
     await check_program(board)
 
 
+@shows(TOOLS["avrdude pty"])
 @pytest.mark.skipif(sys.platform != "linux", reason="uses inotify")
 @pytest.mark.parametrize("sequence", ["dtr-pulse", "D0|W0.1|D1"])
 async def test_at_an_attached_device(

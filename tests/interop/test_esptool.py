@@ -15,6 +15,7 @@ import pytest
 from serialnet.chips import Board, Mode
 from serialnet.hooks import OnConnect, OnDisconnect
 
+from .matrix import TOOLS, shows
 from .tools import ABREAST, Served, python, served, times, until
 
 pytestmark = pytest.mark.skipif(
@@ -137,6 +138,7 @@ def rfc2217_cells() -> list[Cell]:
     return cells
 
 
+@shows(TOOLS["esptool"])
 @pytest.mark.timeout(times(200, 7200))
 @pytest.mark.parametrize(
     ("anyio_backend", "turn"),

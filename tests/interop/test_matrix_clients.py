@@ -15,29 +15,36 @@ from serialnet.chips import Mode
 
 from .checks import ALL_BYTES, Session, failures
 from .fake_micropython import fake_micropython
-from .matrix import CLIENTS, page
+from .gensiot import KEYS, gensiot_at
+from .matrix import CLIENTS, TOOLS, Can, shows
 from .servers import find, free_port, ser2net_to, when_up
 from .terminal import at_terminal
-from .tools import python, served
+from .tools import python, served, until
 
 
-def test_the_documentation_shows_the_matrix() -> None:
-    shown = Path(__file__).parents[2] / "docs" / "reference" / "interoperability.md"
-    assert shown.read_text() == page(), "python -m tests.interop.matrix prints the page"
+@shows(CLIENTS["gensiot"], can=Can.BYTES)
+async def test_gensiot_as_a_filter() -> None:
+    async with served() as shared, gensiot_at(shared.url, keys=False) as client:
+        await client.type(ALL_BYTES)
+        assert await client.read(len(ALL_BYTES)) == ALL_BYTES
 
 
-@pytest.mark.parametrize(
-    ("program", "arguments", "listen"),
-    [
-        ("gensiot", ["-i", "stdio(self)", "telnet(rfc2217),tcp,127.0.0.1,{}"], "rfc2217://127.0.0.1:0"),
-        ("socat", ["-", "TCP:127.0.0.1:{}"], "tcp://127.0.0.1:0"),
-    ],
-    ids=["gensiot", "socat"],
-)
-async def test_filters(program: str, arguments: list[str], listen: str) -> None:
-    async with served(listen=listen) as shared:
-        port = shared.url.rpartition(":")[2]
-        command = [find(program), *(argument.format(port) for argument in arguments)]
+@shows(CLIENTS["gensiot"], can=Can.SETTINGS)
+@shows(CLIENTS["gensiot"], can=Can.BREAK)
+async def test_gensiot_by_its_keys() -> None:
+    async with served() as shared, gensiot_at(shared.url) as client:
+        board = shared.board
+        for keys, name, value in KEYS:
+            await client.command(keys)
+            await until(lambda name=name, value=value: getattr(board.settings, name) == value)  # type: ignore[misc]
+        await client.command(b"b")
+        await until(lambda: board.breaks == 1 and not board.outputs.brk)
+
+
+@shows(CLIENTS["socat"])
+async def test_socat() -> None:
+    async with served(listen="tcp://127.0.0.1:0") as shared:
+        command = [find("socat"), "-", shared.url.replace("tcp://", "TCP:")]
         async with await anyio.open_process(command, stderr=subprocess.DEVNULL) as process:
             assert process.stdin is not None
             assert process.stdout is not None
@@ -50,6 +57,7 @@ async def test_filters(program: str, arguments: list[str], listen: str) -> None:
     assert echo == ALL_BYTES
 
 
+@shows(CLIENTS["ser2net"])
 async def test_ser2net_as_a_client(tmp_path: Path) -> None:
     number = free_port()
     async with (
@@ -61,6 +69,7 @@ async def test_ser2net_as_a_client(tmp_path: Path) -> None:
     assert failed.keys() == CLIENTS["ser2net"].but.keys(), failed
 
 
+@shows(TOOLS["idf-monitor"])
 @pytest.mark.skipif(find_spec("esp_idf_monitor") is None, reason="esp-idf-monitor is not installed")
 async def test_idf_monitor(tmp_path: Path) -> None:
     (tmp_path / "app.elf").touch()
@@ -75,6 +84,7 @@ async def test_idf_monitor(tmp_path: Path) -> None:
         assert b"Traceback" not in terminal.screen
 
 
+@shows(TOOLS["mpremote"])
 @pytest.mark.skipif(find_spec("mpremote") is None, reason="mpremote is not installed")
 async def test_mpremote() -> None:
     with fake_micropython() as device:

@@ -14,7 +14,7 @@ from serialnet.chips import Board
 from serialnet.testing.pty import host_board
 
 from .checks import Session, failures
-from .matrix import SERVERS
+from .matrix import SERVERS, shows
 from .servers import serving, when_up
 from .tools import python
 
@@ -22,6 +22,7 @@ from .tools import python
 QUERIES = {"esptool": "?ign_set_control", "sredird": "?ign_set_control"}
 
 
+@shows(*SERVERS.values())
 @pytest.mark.parametrize("name", SERVERS)
 async def test_server(name: str, tmp_path: Path, shim: str) -> None:
     board = Board("esp32")

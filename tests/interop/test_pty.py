@@ -18,6 +18,7 @@ from serialnet import Hook, LineSettings, serve
 from serialnet.chips import Mode
 from serialnet.hooks import OnConnect, OnDisconnect
 
+from .matrix import CLIENTS, TOOLS, shows
 from .terminal import at_terminal
 from .tools import Served, python, served, until
 
@@ -40,6 +41,7 @@ def needs(program: str) -> str:
     return path
 
 
+@shows(CLIENTS["picocom"], CLIENTS["minicom"])
 @pytest.mark.parametrize(
     ("command", "ready", "leave", "sure"),
     [
@@ -59,10 +61,11 @@ async def test_terminals(
             async with at_terminal(needs(program), *arguments) as terminal:
                 await terminal.read_until(ready)
                 await until(lambda: shared.board.settings.baudrate == 115200)
-                shared.say(b"hello from the application\r\n")
-                await terminal.read_until(b"hello from the application")
                 await terminal.type(b"typed")
                 await terminal.read_until(b"typed")  # the application echoes
+                # Not earlier: minicom throws away what comes while it begins.
+                shared.say(b"hello from the application\r\n")
+                await terminal.read_until(b"hello from the application")
                 await terminal.type(leave)
                 await terminal.read_until(sure)
                 await terminal.type(b"\r")
@@ -88,6 +91,7 @@ async def test_pyserial(tmp_path: Path) -> None:
             await until(lambda: shared.board.settings == LineSettings(57600))
 
 
+@shows(TOOLS["esptool pty"])
 @pytest.mark.skipif(find_spec("esptool") is None, reason="esptool is not installed")
 @pytest.mark.timeout(120)
 async def test_esptool(tmp_path: Path) -> None:

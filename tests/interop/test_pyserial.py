@@ -15,6 +15,7 @@ import serial
 from serialnet import Inputs, Outputs, serve
 from serialnet.values.settings import FlowControl, LineSettings, Parity, StopBits
 
+from .matrix import CLIENTS, Can, shows
 from .tools import python, served, times, until
 
 T = TypeVar("T")
@@ -58,6 +59,7 @@ async def test_opening_and_closing_in_a_row() -> None:
         assert shared.board.boots == []
 
 
+@shows(CLIENTS["pyserial"], can=Can.SETTINGS)
 async def test_settings_reach_the_board() -> None:
     async with served() as shared:
         board = shared.board
@@ -102,6 +104,7 @@ async def test_settings_of_the_opening_reach_the_board() -> None:
         assert shared.board.settings == expected
 
 
+@shows(CLIENTS["pyserial"], can=Can.OUTPUTS)
 async def test_outputs_reach_the_board() -> None:
     async with served() as shared:
         board = shared.board
@@ -126,6 +129,7 @@ async def test_outputs_reach_the_board() -> None:
         assert board.boots == []
 
 
+@shows(CLIENTS["pyserial"], can=Can.BREAK)
 async def test_a_break_ends_with_its_session() -> None:
     async with served() as shared:
 
@@ -138,6 +142,7 @@ async def test_a_break_ends_with_its_session() -> None:
         await until(lambda: not shared.board.outputs.brk)
 
 
+@shows(CLIENTS["pyserial"], can=Can.BYTES)
 async def test_all_bytes_pass_and_come_back() -> None:
     data = bytes(range(256)) * 8 + b"\xff" * 512 + b"\r\n\r\0\n" * 100
     async with served() as shared:
@@ -150,6 +155,7 @@ async def test_all_bytes_pass_and_come_back() -> None:
         await blocking(work)
 
 
+@shows(CLIENTS["pyserial"], can=Can.PURGE)
 async def test_resetting_buffers() -> None:
     async with served() as shared:
 
@@ -177,6 +183,7 @@ STATES = [
 ]
 
 
+@shows(CLIENTS["pyserial"], can=Can.INPUTS)
 @pytest.mark.parametrize("query", ["", "?poll_modem"])
 async def test_inputs_as_the_board_drives_them(query: str) -> None:
     async with served() as shared:

@@ -8,12 +8,14 @@ import pytest
 
 from serialnet import Outputs
 
+from .matrix import TOOLS, shows
 from .terminal import at_terminal
 from .tools import served
 
 EXIT = b"\x1d"
 
 
+@shows(TOOLS["miniterm"])
 @pytest.mark.parametrize("options", [[], ["--dtr", "0", "--rts", "0"], ["--dtr", "1", "--rts", "1"]])
 async def test_miniterm(options: list[str]) -> None:
     async with served() as shared:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -21,7 +20,8 @@ from serialnet.values.settings import FlowControl, Parity, StopBits
 from serialnet.wire.comport import ComPortClient
 
 from ..conftest import build_shim
-from ..interop.servers import find, free_port, ser2net_to, serving, when_up
+from ..interop.gensiot import KEYS, gensiot_at
+from ..interop.servers import free_port, ser2net_to, serving, when_up
 from ..interop.terminal import at_terminal
 from ..interop.tools import Served, python, served, until
 from ..interop.versions import installed
@@ -165,30 +165,16 @@ async def pyserial(shared: Served, it: Proxy, directory: Path) -> None:
 
 
 async def gensiot(shared: Served, it: Proxy, directory: Path) -> None:
-    address = it.url.removeprefix("rfc2217://").replace(":", ",")
-    command = [find("gensiot"), "-e", "0x1c", "-i", "stdio(self)", f"telnet(rfc2217),tcp,{address}"]
-    async with await anyio.open_process(command, stderr=subprocess.DEVNULL) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        await process.stdin.send(DATA)
-        echo = b""
-        while len(echo) < len(DATA):
-            echo += await process.stdout.receive()
-        board = shared.board
+    async with gensiot_at(it.url) as client:
+        await client.type(DATA)
+        assert await client.read(len(DATA)) == DATA
         it.part("settings")
-        for keys, done in (
-            (b"e", lambda: board.settings.parity is Parity.EVEN),
-            (b"7", lambda: board.settings.bytesize == 7),
-            (b"2", lambda: board.settings.stopbits is StopBits.TWO),
-            (b"x", lambda: board.settings.flow is FlowControl.XONXOFF),
-            (b"s57600\n", lambda: board.settings.baudrate == 57600),
-        ):
-            await process.stdin.send(b"\x1c" + keys)
-            await until(done)
+        for keys, name, value in KEYS:
+            await client.command(keys)
+            await until(lambda name=name, value=value: getattr(shared.board.settings, name) == value)  # type: ignore[misc]
         it.part("break")
-        await process.stdin.send(b"\x1cb")
-        await until(lambda: board.breaks == 1 and not board.outputs.brk)
-        process.kill()
+        await client.command(b"b")
+        await until(lambda: shared.board.breaks == 1 and not shared.board.outputs.brk)
 
 
 async def ser2net(shared: Served, it: Proxy, directory: Path) -> None:
