@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -16,8 +17,10 @@ import pytest
 
 from serialnet import LineSettings, Outputs
 from serialnet.chips import Board
+from serialnet.testing.pty import host_board
 
 from ..delay import distance
+from ..interop.servers import serving
 from ..interop.tools import Finished, python, served
 
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
@@ -59,6 +62,20 @@ async def test_a_server_where_all_is_well() -> None:
         assert board.boots == []
         assert board.outputs == Outputs(dtr=True, rts=True)
         assert board.settings == LineSettings()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses inotify")
+async def test_a_server_that_dies_when_asked_who_it_is(tmp_path: Path) -> None:
+    async with host_board(Board()) as port, serving("gensio", port.path, tmp_path, os.environ) as number:
+        with anyio.fail_after(30):
+            status, found = 1, dict[str, dict[str, Any]]()
+            while (
+                "protocol" not in found
+            ):  # it serves one client and ends: nobody else can look when it is up
+                status, found = await findings(f"rfc2217://127.0.0.1:{number}")
+    assert status == 0
+    assert found["protocol"]["text"] == "RFC 2217"
+    assert "distance" in found
 
 
 async def test_words_for_people() -> None:

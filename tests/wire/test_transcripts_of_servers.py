@@ -198,7 +198,7 @@ def test_gensiot_tells_no_inputs_and_answers_neither_masks_nor_purges() -> None:
     assert steps["purges"].unanswered == [ComPort.PURGE_DATA] * 3
 
 
-def test_gensiot_asked_who_it_is_says_nothing_more() -> None:
+def test_gensiot_crashes_when_asked_who_it_is() -> None:
     steps = replay("gensio-usual")
     assert steps["signature"].unanswered == [ComPort.SIGNATURE]
     assert len(steps["settings at the end"].unanswered) == 5

@@ -89,7 +89,8 @@ async def _conversation(endpoint: Endpoint, transport: Transport) -> AsyncIterat
 
 async def _rfc2217(transport: RFC2217Transport, *, starts_server: bool) -> AsyncIterator[Finding]:
     session = transport.session
-    await transport.request(session.ask_signature(), transport.timeout)
+    if session.inputs is not None:  # gensiot, which tells none, crashes of the question
+        await transport.request(session.ask_signature(), transport.timeout)
     signature = session.server_signature
     by = f", spoken by {signature.decode(errors='backslashreplace')}" if signature else ""
     yield Finding("protocol", Verdict.OK, f"RFC 2217{by}")
