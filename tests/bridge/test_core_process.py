@@ -23,7 +23,7 @@ from ..fake_ends import cancelled_everywhere
 from .core_ends import receive_hashed, send_random, tcp
 
 BACKENDS = ["asyncio", "uvloop", "trio"]
-CONNECTS = 10_000 if os.environ.get("SERIALNET_SOAK") else 100
+CONNECTS = 10_000 if os.environ.get("SERIALNET_SOAK") else 200
 
 PREAMBLE = """
 import os, signal, socket, sys, threading, time
@@ -75,6 +75,60 @@ def test_a_process_ends_with_bridges_open(backend: str, way: str) -> None:
     )
     assert "Fatal" not in done.stderr
     assert done.returncode == (-15 if "kill" in way else 3 if "exit" in way else done.returncode)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
+def test_a_loop_can_be_closed_under_a_bridge(backend: str) -> None:
+    """The thread copies on, and does no harm; at the end of the interpreter nobody waits for it."""
+    done = python(
+        """
+        import asyncio, uvloop, warnings
+        warnings.simplefilter("ignore")
+        kept = []
+
+        class Abandoned:
+            '''As the task that runs a bridge is, when the interpreter ends.'''
+
+            def __init__(self, passage):
+                self.passage = passage
+
+            def __del__(self, write=os.write, is_finalizing=sys.is_finalizing):
+                assert is_finalizing()
+                self.passage.stop()
+                write(1, b"stopped")
+
+        async def begin():
+            listener = await serialnet.listen("tcp://127.0.0.1:0")
+            for _ in range(2):
+                kept.append(await serialnet.connect(listener.urls[0]))
+                kept.append(await listener.accept())
+            x, a, y, b = kept
+            bridge.append(Bridge(a, b))
+            kept.append(asyncio.ensure_future(bridge[0].run()))
+            await x.send(b"ping")
+            assert await y.receive() == b"ping"
+            return x._socket, y._socket
+
+        loop = asyncio.new_event_loop() if sys.argv[1] == "asyncio" else uvloop.new_event_loop()
+        x, y = loop.run_until_complete(begin())
+        loop.close()
+        y.setblocking(True)
+        x.send(b"pong")
+        assert y.recv(4) == b"pong"
+        x.shutdown(socket.SHUT_RDWR)
+        y.shutdown(socket.SHUT_WR)
+        y.settimeout(5)
+        assert y.recv(4) == b""
+        sys.modules["abandoned"] = Abandoned(bridge[0]._to_port.passage)
+        # As the copying thread may be found then: at work.
+        lock = bridge[0]._shared.lock
+        threading.Thread(target=lambda: lock.acquire() and time.sleep(60), daemon=True).start()
+        time.sleep(0.1)
+        """,
+        backend,
+    )
+    assert done.stdout == "stopped", done.stderr
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -204,6 +258,7 @@ async def test_many_connects_leave_nothing_behind(monkeypatch: pytest.MonkeyPatc
         while thread._poller is not None:  # noqa: ASYNC110
             await anyio.sleep(0.01)
     assert len(pools._scratches) <= pools.MOST_IDLE
+    assert not [each for each in threading.enumerate() if each.name.startswith("serialnet")]
 
 
 async def test_cancelling_at_each_await() -> None:

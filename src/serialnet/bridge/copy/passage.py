@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -76,7 +77,8 @@ class Passage(Ride):
         self._stopped = True
         lane = self.lane
         unsent = b""
-        if not self._poller.forgotten:
+        # At the interpreter's end the thread stands still for ever, perhaps with the lock.
+        if not (self._poller.forgotten or sys.is_finalizing()):
             with self.lock:
                 self._poller.remove(self)
                 was_over = self.is_over
