@@ -6,19 +6,25 @@ import errno
 import hashlib
 import os
 import random
+import shlex
+import tempfile
 import termios
 import tty
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import TypeAlias
 
 import anyio
+from anyio.to_thread import run_sync
 from typing_extensions import override
 
 import serialnet
 from serialnet import Transport
 from serialnet.transports._descriptor import DescriptorTransport
+from serialnet.transports._pipes import PipeTransport
 from serialnet.transports.rfc2217 import RFC2217Session, RFC2217Transport
+from serialnet.transports.stdio import StdioTransport
 
 End: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[Transport, Transport]]]
 """Makes an end of a bridge and what is beyond it."""
@@ -61,6 +67,47 @@ async def tcp() -> AsyncIterator[tuple[Transport, Transport]]:
 
 
 @asynccontextmanager
+async def unix() -> AsyncIterator[tuple[Transport, Transport]]:
+    with tempfile.TemporaryDirectory() as directory:
+        async with (
+            serialnet.listen(f"unix://{directory}/socket") as listener,
+            serialnet.connect(listener.urls[0]) as beyond,
+            await listener.accept() as end,
+        ):
+            yield end, beyond
+
+
+@asynccontextmanager
+async def stdio() -> AsyncIterator[tuple[Transport, Transport]]:
+    """Two pipes, as a program has them for its standard input and output."""
+    (stdin, towards), (back, stdout) = os.pipe(), os.pipe()
+    for descriptor in (back, towards):
+        os.set_blocking(descriptor, False)
+    end = StdioTransport(stdin, stdout)
+    os.close(stdin)
+    os.close(stdout)
+    async with end, PipeTransport(back, towards) as beyond:
+        yield end, beyond
+
+
+@asynccontextmanager
+async def command() -> AsyncIterator[tuple[Transport, Transport]]:
+    """A process between two named pipes and its standard input and output."""
+    with tempfile.TemporaryDirectory() as directory:
+        towards, back = Path(directory, "towards"), Path(directory, "back")
+        os.mkfifo(towards)
+        os.mkfifo(back)
+        script = shlex.quote(f"cat {towards} & exec cat > {back}")
+        async with serialnet.connect(f"exec:sh -c {script}") as end:
+            writing = await run_sync(os.open, towards, os.O_WRONLY)
+            reading = await run_sync(os.open, back, os.O_RDONLY)
+            for descriptor in (reading, writing):
+                os.set_blocking(descriptor, False)
+            async with PipeTransport(reading, writing) as beyond:
+                yield end, beyond
+
+
+@asynccontextmanager
 async def tty_port() -> AsyncIterator[tuple[Transport, Transport]]:
     master, slave = os.openpty()
     tty.setraw(slave, termios.TCSANOW)
@@ -89,6 +136,22 @@ async def far_port() -> AsyncIterator[tuple[Transport, Transport]]:
     """An RFC 2217 client, whose server refuses all requests."""
     async with tcp() as (end, beyond):
         yield RFC2217Transport(end), RFC2217Session(beyond)
+
+
+async def exchange(beyond_a: Transport, beyond_b: Transport, size: int) -> None:
+    """Send as much both ways, with pauses, and see that it arrives."""
+    hashes: dict[str, str] = {}
+
+    async def note(name: str, work: Coroutine[None, None, str]) -> None:
+        hashes[name] = await work
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(note, "sent a", send_random(beyond_a, size, 1))
+        tasks.start_soon(note, "sent b", send_random(beyond_b, size, 2))
+        tasks.start_soon(note, "received b", receive_hashed(beyond_b, size, 3))
+        tasks.start_soon(note, "received a", receive_hashed(beyond_a, size, 4))
+    assert hashes["sent a"] == hashes["received b"]
+    assert hashes["sent b"] == hashes["received a"]
 
 
 async def send_random(to: Transport, size: int, seed: int, most: int = 200_000) -> str:

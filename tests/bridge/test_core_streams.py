@@ -20,7 +20,7 @@ from serialnet.bridge.copy import poller, pools
 from serialnet.hooks import AutoReset
 
 from ..interop.tools import until
-from .core_ends import End, asking, far_port, receive_hashed, send_random, tcp, tty_port
+from .core_ends import End, asking, exchange, far_port, receive_hashed, tcp, tty_port
 
 SOAK = bool(os.environ.get("SERIALNET_SOAK"))
 SIZE = 1 << 30 if SOAK else 4 << 20
@@ -75,27 +75,16 @@ async def bridged(a: Transport, b: Transport, *hooks: Hook) -> AsyncIterator[Run
 @pytest.mark.parametrize("tapped", [False, True], ids=["plain", "tapped"])
 @pytest.mark.parametrize("ends", PAIRS, ids=lambda ends: f"{ends[0].__name__}-{ends[1].__name__}")
 async def test_all_bytes_arrive_both_ways(ends: tuple[End, End], tapped: bool) -> None:
-    hashes: dict[str, str] = {}
-
-    async def note(name: str, work: object) -> None:
-        hashes[name] = await work  # type: ignore[misc]
-
     tap = Tap()
     async with (
         ends[0]() as (a, beyond_a),
         ends[1]() as (b, beyond_b),
         bridged(a, b, *([tap] if tapped else [])) as running,
     ):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(note, "sent a", send_random(beyond_a, SIZE, 1))
-            tasks.start_soon(note, "sent b", send_random(beyond_b, SIZE, 2))
-            tasks.start_soon(note, "received b", receive_hashed(beyond_b, SIZE, 3))
-            tasks.start_soon(note, "received a", receive_hashed(beyond_a, SIZE, 4))
+        await exchange(beyond_a, beyond_b, SIZE)
         assert (running.bridge.stats.bytes_a_to_b, running.bridge.stats.bytes_b_to_a) == (SIZE, SIZE)
         await beyond_a.aclose()
         await beyond_b.aclose()
-    assert hashes["sent a"] == hashes["received b"]
-    assert hashes["sent b"] == hashes["received a"]
     if tapped:
         assert set(tap.seen.values()) == {SIZE}
 
