@@ -20,7 +20,7 @@ from anyio.lowlevel import checkpoint
 import serialnet
 from serialnet import AskingTransport, Endpoint, Inputs, Outputs, PortInfo, Transport, TransportAttribute
 from serialnet.core.registry import BUILT_IN
-from serialnet.ports import use_source
+from serialnet.port_list import use_source
 from serialnet.testing import check_transport
 from serialnet.transports import exec as exec_module
 from serialnet.transports.pty import PtyTransport
