@@ -31,12 +31,11 @@ from serialnet import (
 )
 from serialnet.core.options import NoOptions
 from serialnet.port_list import use_source
-from serialnet.testing.usb import usb_socket
 from serialnet.transports import serial, stdio
 from serialnet.transports._descriptor import DescriptorTransport
 from serialnet.transports.stdio import StdioTransport
 
-from ..board_system import BoardSystem
+from ..board_system import UsbSystem
 from ..fake_ends import Entry, FakePort
 from ..interop.tools import until
 from .test_serial_board import RecordingBoard
@@ -395,11 +394,9 @@ class Wired(Port):
     async def ready(self, directory: Path, joint: str) -> AsyncIterator[None]:
         board = RecordingBoard()
         self.port = BoardPort(board)
-        async with usb_socket(board) as socket:
-            assert socket.port is not None
-            port = socket.port
-            self.url = self.url.format(device=port.path)
-            system = BoardSystem(lambda path: port if path == port.path else None)
+        system = UsbSystem()
+        async with system.plugged_in(board) as socket:
+            self.url = self.url.format(device=socket.ports[0].url)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(serial.factory, "_system", system)
                 yield
@@ -435,7 +432,7 @@ PORTS = [
     *(end for end in ENDS if end.offers and isinstance(end, Dialled | Streams)),
     Fake("fake:", offers=True),
 ]
-WIRED = [Wired("serial://{device}", offers=True), Wired("usb://303a:0002", offers=True)]
+WIRED = [Wired("serial://{device}", offers=True), Wired("usb://303a:4001", offers=True)]
 
 
 def can_be_joined(a: End, b: End) -> bool:

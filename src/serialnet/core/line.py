@@ -20,7 +20,7 @@ class Line(ABC):
     :exc:`~anyio.BrokenResourceError` when the device has gone.
     """
 
-    pipelines: bool = False
+    _pipelines: bool = False
     """Whether calls may be made while earlier ones wait for answers: they take effect in order, at their
     place among the bytes sent."""
 

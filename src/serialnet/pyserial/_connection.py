@@ -140,7 +140,7 @@ class Connection:
 
         :raises SerialException: if it fails at once, or the connection is lost
         """
-        if self.line is None or not self.line.pipelines:
+        if self.line is None or not self.line._pipelines:
             self.call(func, *args, **kwargs)
             return
 
@@ -206,7 +206,7 @@ class Connection:
         await self.line.purge(Purge.RECEIVED)
         if self.patience and alone:  # not behind what takes its time itself, such as a reset
             self.patience.measured(anyio.current_time() - begin)
-        if not self.line.pipelines:  # else what came meanwhile was sent after the answer
+        if not self.line._pipelines:  # else what came meanwhile was sent after the answer
             self.incoming.clear()
 
     async def purge_unsent(self) -> None:

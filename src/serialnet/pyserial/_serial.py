@@ -341,7 +341,7 @@ async def _prepare(
         steps.append(partial(line.set_outputs, dtr=dtr, rts=rts, brk=brk))
     # As pyserial does: what was said to others is none of this program's business.
     steps.append(partial(line.purge, Purge.RECEIVED))
-    if line.pipelines:
+    if line._pipelines:
         await asyncio.gather(*(step() for step in steps))
     else:
         for step in steps:

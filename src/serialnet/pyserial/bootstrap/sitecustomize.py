@@ -64,6 +64,6 @@ def _import_shadowed() -> None:
         spec.loader.exec_module(module)
 
 
-for hook in (("serial", _run_serial), ("esptool", _run_esptool)):
-    sys.meta_path.insert(0, _Finder(*hook))  # type: ignore[no-untyped-call]
+sys.meta_path.insert(0, _Finder("serial", _run_serial))  # type: ignore[no-untyped-call]
+sys.meta_path.insert(0, _Finder("esptool", _run_esptool))  # type: ignore[no-untyped-call]
 _import_shadowed()

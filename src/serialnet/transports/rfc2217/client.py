@@ -182,7 +182,7 @@ class RFC2217Transport(SessionStream):
 class RFC2217Line(Line):
     """The far line. Its settings are changed by the server where they stand among the bytes sent."""
 
-    pipelines = True
+    _pipelines = True
 
     def __init__(self, transport: RFC2217Transport) -> None:
         self._transport = transport
