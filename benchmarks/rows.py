@@ -143,9 +143,9 @@ GROUPS = (
         workloads.many,
         (HAPROXY, STREAMS, LINK),
         (
-            More("operations per second", LINK, HAPROXY, floor=0.85, goal=1.0, guard=0.4),
-            Less("round trip, p99", LINK, HAPROXY, floor=1.0, goal=0.85, guard=2.5),
-            Less("KiB per idle bridge", LINK, None, floor=12, goal=6, guard=22),
+            More("operations per second", LINK, HAPROXY, floor=0.85, goal=1.0, guard=0.5),
+            Less("round trip, p99", LINK, HAPROXY, floor=1.0, goal=0.85, guard=2.0),
+            Less("KiB per idle bridge", LINK, None, floor=12, goal=6, guard=13),
         ),
     ),
     Group(
@@ -189,7 +189,7 @@ GROUPS = (
         workloads.connections,
         (SOCAT_FORK, HAPROXY, STREAMS, LINK),
         (
-            Less("connect, one byte, close", LINK, SOCAT_FORK, floor=0.8, goal=0.5, guard=2.0),
+            Less("connect, one byte, close", LINK, SOCAT_FORK, floor=0.8, goal=0.5, guard=1.4),
             Less("connect to first byte", LINK, SOCAT_FORK),
         ),
     ),
