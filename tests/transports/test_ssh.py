@@ -60,3 +60,9 @@ async def test_without_ssh() -> None:
 async def test_it_cannot_listen() -> None:
     with pytest.raises(EndpointError, match="cannot listen"):
         await serialnet.listen("ssh://pi/dev/x")
+
+
+async def test_what_ssh_says_is_told() -> None:
+    text = r"ssh://pi/dev/x: the server closed the connection: sh ended with status 255: no way there$"
+    with pytest.raises(OpenError, match=text):
+        await serialnet.connect("ssh://pi/dev/x", ssh="sh -c 'echo no way there >&2; exit 255'")

@@ -78,8 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 async def run(options: argparse.Namespace) -> int:
     """Link until interrupted, or until it ends of its own accord."""
     ends = {"a": Endpoint.parse(options.a), "b": Endpoint.parse(options.b)}
-    # Standard input and output have one client: the link ends with it.
-    once = options.once or any(end.listens and end.schemes[-1] == "stdio" for end in ends.values())
+    # Standard input and output can be had once, so there is one session.
+    is_stdio = any(end.schemes[-1] == "stdio" for end in ends.values())
+    once = options.once or is_stdio
     listening = [end for end in ends.values() if end.listens]
     port = next((end for end in ends.values() if not end.listens), ends["b"])
     is_for_tools = len(listening) == 1 and asks(listening[0], "listen")
@@ -104,7 +105,7 @@ async def run(options: argparse.Namespace) -> int:
     ):
         announce(
             (f"listening on {url}" for url in link.urls),
-            quiet_output=any(end.schemes[-1] == "stdio" for end in ends.values()),
+            quiet_output=is_stdio,
         )
         end = await link.wait()
         if once and end.error is None:

@@ -82,7 +82,9 @@ class RFC2217Transport(SessionStream):
         except anyio.EndOfStream:
             raise OpenError("the server closed the connection: is the port in use?") from None
         except anyio.BrokenResourceError as error:
-            raise OpenError(f"the server closed the connection: is the port in use? ({error})") from error
+            # Otherwise it says itself why: a command that has failed.
+            text = f"is the port in use? ({error})" if isinstance(error.__cause__, OSError) else str(error)
+            raise OpenError(f"the server closed the connection: {text}") from error
 
     async def request(self, asks: Sequence[Ask], timeout: float | None = None) -> bool:
         """Send commands, and wait for their answers.

@@ -1,4 +1,4 @@
-"""``serialnet serve ... --listen stdio:``: bytes on standard output, words on standard error."""
+"""``stdio:`` on the command line: bytes on standard output, words on standard error."""
 
 from __future__ import annotations
 
@@ -24,6 +24,19 @@ def test_bytes_come_back_and_it_ends_with_its_input() -> None:
         [*SERVE, "--listen", "stdio:"], input=b"hello", capture_output=True, timeout=30, check=False
     )
     assert (process.returncode, process.stdout, process.stderr) == (0, b"hello", LISTENING)
+
+
+@pytest.mark.parametrize("end", ["stdio:", "listen:stdio:"])
+def test_a_link_has_one_session(end: str) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "serialnet", "link", end, "exec:cat"],
+        input=b"hello",
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    words = LISTENING if end.startswith("listen:") else b""
+    assert (process.returncode, process.stdout, process.stderr) == (0, b"hello", words)
 
 
 def test_the_parent_finds_its_streams_as_they_were() -> None:
