@@ -40,6 +40,7 @@ from serialnet.transports._news import News
 from serialnet.transports.tcp import TCPTransport
 
 from ..fake_ends import Entry, FakeAsker, FakePort, descriptors
+from ..interop.tools import SOAK
 from .pair_ends import (
     ENDS,
     PORTS,
@@ -127,12 +128,22 @@ def joinable(askers: Sequence[End], ports: Sequence[End]) -> list[tuple[End, End
     return [pair for pair in product(askers, ports) if can_be_joined(*pair)]
 
 
-pairs = pytest.mark.parametrize(("a", "b"), PAIRS, ids=str)
 # What asks in the bytes' order; a terminal does it beside them.
 ASKERS = [end for end in ENDS if end.asker and not isinstance(end, Terminal)]
 TERMINALS = [end for end in ENDS if isinstance(end, Terminal)]
 ECHOES = [end for end in ENDS if end.offers and end.echoes]
-joints = pytest.mark.parametrize("joint", ["bridge", "link"])
+JOINTS = ["bridge", "link"]
+joints = pytest.mark.parametrize("joint", JOINTS)
+
+
+def joined_pairs(names: str, pairs: Sequence[tuple[End, End]]) -> pytest.MarkDecorator:
+    """Join each pair by a bridge or by a link, in turn; in a soak, by both."""
+    cases = [
+        (*pair, joint)
+        for number, pair in enumerate(pairs)
+        for joint in (JOINTS if SOAK else [JOINTS[number % 2]])
+    ]
+    return pytest.mark.parametrize(f"{names}, joint", cases, ids=str)
 
 
 @pytest.fixture(autouse=True)
@@ -244,8 +255,7 @@ async def joined(
         tasks.cancel_scope.cancel()
 
 
-@joints
-@pairs
+@joined_pairs("a, b", PAIRS)
 async def test_random_data_goes_both_ways(a: End, b: End, joint: str, tmp_path: Path) -> None:
     rng = random.Random(f"{a} {b}")
     data = {"a": rng.randbytes(SIZE), "b": rng.randbytes(SIZE)}
@@ -258,8 +268,7 @@ async def test_random_data_goes_both_ways(a: End, b: End, joint: str, tmp_path: 
             await far.has(data[other])
 
 
-@joints
-@pytest.mark.parametrize(("a", "b"), [pair for pair in PAIRS if ends_first(*pair)], ids=str)
+@joined_pairs("a, b", [pair for pair in PAIRS if ends_first(*pair)])
 async def test_an_end_of_file_comes_after_the_last_byte(a: End, b: End, joint: str, tmp_path: Path) -> None:
     """What can be half-closed goes on the other way."""
     data = random.Random(f"{a} {b}").randbytes(SIZE)
@@ -301,8 +310,7 @@ def aborts(a: End, b: End) -> str:
     )
 
 
-@joints
-@pytest.mark.parametrize(("a", "b"), [pair for pair in PAIRS if aborts(*pair)], ids=str)
+@joined_pairs("a, b", [pair for pair in PAIRS if aborts(*pair)])
 async def test_an_abort_is_heard_of_at_the_other_end(a: End, b: End, joint: str, tmp_path: Path) -> None:
     async with joined(a, b, joint, tmp_path) as pair:
         for far in pair.far.values():
@@ -319,8 +327,7 @@ async def test_an_abort_is_heard_of_at_the_other_end(a: End, b: End, joint: str,
         await pair.is_over()
 
 
-@joints
-@pytest.mark.parametrize(("asker", "port"), joinable(ASKERS, [*PORTS, *WIRED]), ids=str)
+@joined_pairs("asker, port", joinable(ASKERS, [*PORTS, *WIRED]))
 async def test_line_requests_keep_their_place_among_the_bytes(
     asker: End, port: End, joint: str, tmp_path: Path
 ) -> None:
@@ -356,8 +363,7 @@ def without_steps(story: list[Entry]) -> list[Entry]:
     ]
 
 
-@joints
-@pytest.mark.parametrize(("terminal", "port"), joinable(TERMINALS, [*PORTS, *WIRED]), ids=str)
+@joined_pairs("terminal, port", joinable(TERMINALS, [*PORTS, *WIRED]))
 async def test_what_a_program_sets_keeps_its_place_where_it_waits(
     terminal: End, port: End, joint: str, tmp_path: Path
 ) -> None:
@@ -377,8 +383,7 @@ async def test_what_a_program_sets_keeps_its_place_where_it_waits(
         assert without_steps(pair.port.story) == [first, b"one", second, b"two"]
 
 
-@joints
-@pytest.mark.parametrize(("asker", "port"), joinable(ASKERS, PORTS), ids=str)
+@joined_pairs("asker, port", joinable(ASKERS, PORTS))
 async def test_what_happens_on_the_line_is_told(asker: End, port: End, joint: str, tmp_path: Path) -> None:
     async with joined(asker, port, joint, tmp_path, behind=FarPort) as pair, pair.line.events() as events:
         assert isinstance(pair.port, FakePort)
@@ -392,8 +397,7 @@ async def test_what_happens_on_the_line_is_told(asker: End, port: End, joint: st
         assert await pair.line.get_inputs() == after
 
 
-@joints
-@pytest.mark.parametrize(("asker", "port"), joinable([*ASKERS, *TERMINALS], ECHOES), ids=str)
+@joined_pairs("asker, port", joinable([*ASKERS, *TERMINALS], ECHOES))
 async def test_settings_get_through_to_what_echoes(asker: End, port: End, joint: str, tmp_path: Path) -> None:
     async with joined(asker, port, joint, tmp_path) as pair:
         for settings in (LineSettings(57600), LineSettings()):
