@@ -462,6 +462,27 @@ async def test_settings_come_before_the_first_byte_of_a_program() -> None:
             await nothing_comes(master)
 
 
+async def test_of_the_settings_that_a_program_makes_when_it_opens_the_device_the_last_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("serialnet.transports.pty.SETTLING", 4)
+    async with await pty() as master:
+        with program(path_of(master)) as opened:
+            opened.set(termios.B9600)
+            async with anyio.create_task_group() as tasks:
+
+                async def expect_no_request() -> None:
+                    assert await next_event(master) == b"first"
+
+                tasks.start_soon(expect_no_request)
+                await anyio.wait_all_tasks_blocked()
+                opened.set(termios.B115200)  # as in force
+                opened.write(b"first")
+            opened.set(termios.B9600)  # later, nobody is waited for
+            with anyio.fail_after(3):
+                assert (await configure(master)).settings == LineSettings(9600)
+
+
 async def test_later_what_was_readable_comes_before_them_and_the_last_value_counts() -> None:
     async with await pty() as master:
         with program(path_of(master)) as opened:

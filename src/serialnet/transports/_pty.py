@@ -210,6 +210,16 @@ class AskingPty(Pty):
         """Whether the settings may have changed; :meth:`wanted` tells."""
         return self._touched or not self._armed
 
+    @property
+    def unread(self) -> int:
+        """How many bytes programs have written that can be read."""
+        count: int = INT.unpack(fcntl.ioctl(self.master, termios.FIONREAD, bytes(INT.size)))[0]
+        return count
+
+    def look_again(self) -> None:
+        """Forget that :meth:`wanted` was called."""
+        self._touched = True
+
     def read_into(self, view: memoryview) -> int:
         """Read what programs have written: without blocking; 0 if instead they asked for something.
 

@@ -31,7 +31,7 @@ __all__ = ["PtyListener", "PtyOptions", "PtyTransport", "factory"]
 
 # More than the system holds of what a program has written: what is read after that was written later.
 CAPACITY = 1 << 17
-# How long a program that has switched off the telling of its settings may still be at them.
+# How long a program may be at its settings when it has just opened the device, or switched off the telling.
 SETTLING = 0.05
 # Where the system does not tell that a device was opened, it is looked at in this interval.
 LOOK_AGAIN = 0.1
@@ -107,6 +107,7 @@ class PtyTransport(AskingTransport, DescriptorTransport):
         self._request: LineRequest | None = None
         self._answered = News()
         self._spoke = False  # the client has written something
+        self._settled = 0  # the last client that was given time
         self._passed = 0  # bytes since the settings were looked at
 
     # Receiving
@@ -123,12 +124,28 @@ class PtyTransport(AskingTransport, DescriptorTransport):
                 if self._request is not None:
                     await self._answered.wait()
                 elif (event := self._next(view)) is not None:
+                    if isinstance(event, Configure) and not self._spoke and self._settled != self._client:
+                        await self._settle()
+                        continue
                     if not waited:
                         await cancel_shielded_checkpoint()
                     return event
                 else:
                     await self._wait()
                 waited = True
+
+    async def _settle(self) -> None:
+        """Let a client that has just come make all its settings, which ends when it writes.
+
+        pyserial, for one, opens at 9600 baud what shall have another rate. To put that in force somewhere far
+        away, and then the other, takes longer than some programs wait for their first answer.
+        """
+        self._request = None
+        self._pty.look_again()
+        with anyio.move_on_after(SETTLING):
+            while not (self._pty.closed or self._pty.unread):  # noqa: ASYNC110  # readable are settings, too
+                await anyio.sleep(SETTLING / 10)
+        self._settled = self._client
 
     def _next(self, view: memoryview) -> int | LineRequest | None:
         """What comes next, if it has come."""
