@@ -510,6 +510,20 @@ async def test_a_reset_or_a_board_near_by_ends_the_wait() -> None:
         tasks.cancel_scope.cancel()
 
 
+async def test_a_purge_of_a_sync_does_not_go_the_whole_way() -> None:
+    asker, port = FakeAsker(), FakePort()
+    sync = slip.encode(SYNC)
+    asker.add(sync, PurgeRequest(Purge.UNSENT), sync, PurgeRequest(Purge.UNSENT), b"\xc0\x00")
+    asker.add(PurgeRequest(Purge.UNSENT))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Bridge(asker, port, hooks=[hooks.FlashAssist]).run)
+        with anyio.fail_after(5):
+            await asker.until(lambda: len(asker.answers) == 3)
+        assert asker.answers == 3 * [Purge.UNSENT]
+        assert port.story == [2 * sync + b"\xc0\x00", Purge.UNSENT]
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_purge_with_nothing_to_purge_does_not_go_the_whole_way() -> None:
     asker, port = FakeAsker(), FakePort()
     asker.add(PurgeRequest(Purge.UNSENT), PurgeRequest(Purge.RECEIVED | Purge.UNSENT), b"x")

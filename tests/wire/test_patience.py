@@ -93,6 +93,21 @@ def test_a_reset_ends_it_all() -> None:
     assert patience.deadline is None
 
 
+def test_it_knows_whether_a_sync_was_the_last_that_was_sent() -> None:
+    patience = Patience()
+    assert not patience.ends_in_sync
+    patience.sent(b"noise" + SYNC, 0)
+    assert patience.ends_in_sync
+    patience.sent(READ_REG[:-1], 0)
+    assert not patience.ends_in_sync
+    patience.sent(READ_REG[-1:], 0)
+    assert not patience.ends_in_sync
+    patience.sent(SYNC, 0)
+    assert patience.ends_in_sync
+    patience.forget()
+    assert not patience.ends_in_sync
+
+
 def test_it_waits_no_longer_than_the_way_is() -> None:
     patience = Patience()
     patience.measured(0.2)

@@ -30,8 +30,9 @@ class FlashAssist(Hook):
     async def request(self, request: LineRequest, forward: Forward) -> InForce:
         """See how long the far end takes, and forget all when DTR or RTS may reset the chip."""
         if isinstance(request, PurgeRequest) and Purge.UNSENT in request.what:
-            if request.what is Purge.UNSENT and not self._sent:
+            if request.what is Purge.UNSENT and (not self._sent or self._patience.ends_in_sync):
                 # On a PTY, what a tool sends is thrown away by its next purge while this one is on its way.
+                # Nor does a SYNC matter that gets through: a chip answers each, and tools skip answers.
                 return request.what
             self._sent = False
         begin = anyio.current_time()

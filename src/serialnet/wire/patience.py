@@ -52,6 +52,7 @@ class Patience:
         """Start anew: the chip was reset, or another program has come."""
         self._in_session = False
         self._tail = b""  # of what was sent, where a SYNC may have begun
+        self._syncing = False
         self._stop_waiting()
 
     def measured(self, round_trip: float) -> None:
@@ -60,6 +61,11 @@ class Patience:
         :param round_trip: in seconds; the longest counts
         """
         self._round_trip = max(self._round_trip or 0.0, round_trip)
+
+    @property
+    def ends_in_sync(self) -> bool:
+        """Whether the last that was sent is a SYNC: without an answer, a tool throws it away for another."""
+        return self._syncing and not self._requests.in_frame
 
     def sent(self, data: bytes | memoryview, now: float) -> None:
         """Look at what goes to the chip."""
@@ -92,6 +98,7 @@ class Patience:
         return b"" if self._answers.in_frame else EMPTY_FRAME
 
     def _request(self, frame: bytes, now: float) -> None:
+        self._syncing = frame == SYNC
         if len(frame) < _HEADER.size or frame[0] != _REQUEST:
             return
         self._stop_waiting()
