@@ -17,12 +17,14 @@ from anyio.lowlevel import checkpoint
 
 import serialnet
 from serialnet import (
+    BridgeEnd,
     ClientConnected,
     ClientLeft,
     Endpoint,
     EndpointError,
     Gap,
     GapPolicy,
+    Hook,
     Inputs,
     InputsChanged,
     LineSettings,
@@ -431,6 +433,34 @@ async def test_a_borrower_suspends_the_writer_and_gives_the_port_back() -> None:
         await receives(watcher, b"beforeflashingafter")
 
 
+async def test_what_the_writer_asked_for_as_it_was_suspended_holds_afterwards() -> None:
+    port = FakePort()
+    arrived, go_on = anyio.Event(), anyio.Event()
+
+    async def wait() -> None:
+        arrived.set()
+        await go_on.wait()
+
+    async with (
+        serving(port, RFC2217, RFC2217 + "?role=borrow") as server,
+        serialnet.connect(server.urls[0]) as monitor,
+        anyio.create_task_group() as tasks,
+    ):
+        assert monitor.line is not None
+        port.fake_line.waits["configure"] = wait
+        tasks.start_soon(monitor.line.configure, LineSettings(baudrate=9600))
+        with anyio.fail_after(5):
+            await arrived.wait()
+        async with serialnet.connect(server.urls[1].replace("rfc2217:", "tcp:")):
+            await until(lambda: server._seat.session and server._seat.session.role is Role.BORROW)
+            del port.fake_line.waits["configure"]
+            go_on.set()
+            await until(lambda: server.stats.sessions == 2)
+            await port.fake_line.configure(LineSettings(baudrate=460800))
+        await until(lambda: server._seat.session and server._seat.session.role is Role.WRITE)
+        assert port.fake_line.settings.baudrate == 9600
+
+
 async def test_the_next_writer_borrows_if_that_is_the_policy() -> None:
     port = FakePort()
     async with (
@@ -519,6 +549,28 @@ async def test_a_board_restarted_by_the_flasher_is_restarted_for_the_monitor(aut
 # The fast path
 
 
+async def test_a_borrower_takes_descriptors_that_are_lent() -> None:
+    async with (
+        serialnet.listen("tcp://127.0.0.1:0") as device,
+        serialnet.serve(device.urls[0], RAW, sharing=Sharing(NextWriter.BORROW), auto_reset=False) as server,
+    ):
+        port = await device.accept()
+        async with serialnet.connect(server.urls[0]) as monitor:
+            await monitor.send(b"monitor")
+            await receives(port, b"monitor")
+            for _ in range(3):
+                async with serialnet.connect(server.urls[0]) as flasher:
+                    await flasher.send(b"flasher")
+                    await receives(port, b"flasher")
+                    await monitor.send(b"monitor")
+                    await port.send(b"for the flasher")
+                    await receives(flasher, b"for the flasher")
+                await receives(port, b"monitor")
+                await port.send(b"for the monitor")
+                await receives(monitor, b"for the monitor")
+        await port.aclose()
+
+
 async def test_descriptors_are_lent_while_nobody_looks_on() -> None:
     async with (
         serialnet.listen("tcp://127.0.0.1:0") as device,
@@ -592,6 +644,28 @@ async def test_the_log_has_all_that_the_port_said(tmp_path: Path) -> None:
             cable.port.feed(b"somebody there\n")
             await receives(writer, b"somebody there\n")
     assert file.read_bytes() == b"earlier\nnobody there\nsomebody there\n"
+
+
+async def test_what_waits_for_the_disk_at_the_end_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "console.log"
+    begun, go_on = threading.Event(), threading.Event()
+    write = _console_log.ConsoleLog._write
+
+    def slowly(log: _console_log.ConsoleLog, data: bytes) -> int:
+        begun.set()
+        go_on.wait(20)
+        return write(log, data)
+
+    monkeypatch.setattr(_console_log.ConsoleLog, "_write", slowly)
+    async with logging_to(file) as (_, cable):
+        cable.port.feed(b"one")
+        await until(begun.is_set)
+        cable.port.feed(b"two")
+        await until(lambda: not cable.port.incoming)
+        threading.Timer(0.1, go_on.set).start()
+    assert file.read_bytes() == b"onetwo"
 
 
 async def test_the_log_is_rotated(tmp_path: Path) -> None:
@@ -722,8 +796,14 @@ async def test_a_loss_while_the_port_is_lent(tmp_path: Path) -> None:
 
 async def test_both_end_by_a_loss_while_the_port_is_lent_if_that_is_the_policy(tmp_path: Path) -> None:
     sharing, gap = Sharing(NextWriter.BORROW), Gap(GapPolicy.SIGNAL)
+
+    class Late(Hook):
+        async def closed(self, end: BridgeEnd) -> None:
+            cable.plug()
+            await until(lambda: len(cable.ports) == 2)
+
     async with (
-        logging_to(tmp_path / "console.log", sharing=sharing, gap=gap) as (server, cable),
+        logging_to(tmp_path / "console.log", sharing=sharing, gap=gap, hooks=[Late()]) as (server, cable),
         serialnet.connect(server.urls[0]) as monitor,
     ):
         await until(lambda: server.stats.sessions)

@@ -91,12 +91,12 @@ class Console(Transport):
         try:
             n = await self._port.receive_into(buffer)
         except (anyio.EndOfStream, anyio.BrokenResourceError) as error:
-            for view in list(self._views):
+            for view in self._views:
                 view.end(str(error))
             raise
         if self._views or self._replay:
-            with memoryview(buffer).cast("B") as view_of_it:
-                self._show(view_of_it[:n])
+            with memoryview(buffer).cast("B") as received:
+                self._show(received[:n])
         return n
 
     def _show(self, data: memoryview) -> None:

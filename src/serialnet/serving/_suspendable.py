@@ -233,6 +233,7 @@ class _LeaseLine(Line):
             self._settings = settings
             return settings
         in_force = await self._lease.use(self._line.configure, settings)
+        self._settings = in_force  # for it may be suspended by now
         self._tell()
         return in_force
 
@@ -245,6 +246,7 @@ class _LeaseLine(Line):
             self._outputs = SetOutputs(dtr, rts, False, unchanged=self._outputs).asked
             return self._outputs
         in_force = await self._lease.use(lambda: self._line.set_outputs(dtr=dtr, rts=rts, brk=brk))
+        self._outputs = replace(in_force, brk=False)  # for it may be suspended by now
         self._tell()
         return in_force
 

@@ -89,7 +89,7 @@ class View(Transport):
             if not view:
                 raise ValueError("the buffer must have room for one byte at least")
             await anyio.lowlevel.checkpoint_if_cancelled()
-            if self._waiting:  # there are 62 others
+            if self._waiting:  # else the wait lets the others have their turn
                 await anyio.lowlevel.cancel_shielded_checkpoint()
             while not self._waiting:
                 self._check_open()

@@ -188,9 +188,11 @@ class Server(Reception[ServerEvent]):
             await before.suspend()
             self.stats.sessions += 1
             lease.first = self._console.said(replay)
-            borrowing = Borrowing(lease, lambda: self.stats.losses, restarts=self._restarts)
-            end = await self._run(bridge, name, role)
+            borrowing: Borrowing | None = None
             if role is Role.BORROW:
+                borrowing = Borrowing(lease, lambda: self.stats.losses, restarts=self._restarts)
+            end = await self._run(bridge, name, role)
+            if borrowing is not None:
                 await borrowing.give_back(self._console, before)
         except TimeoutError:
             return "the port is stuck"
@@ -253,7 +255,7 @@ class Server(Reception[ServerEvent]):
         since = 0.0
         while True:
             await self._console.watched()
-            await anyio.sleep(min(1.0, patience / 4))
+            await anyio.sleep(min(1.0, patience / 4 + 0.01))
             turn = self._seat.session
             now = None if turn is None or turn.lease.receiving else (turn, turn.lease.receives)
             if now != stuck:

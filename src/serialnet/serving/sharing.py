@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..core.endpoint import Endpoint
-from ..core.options import Size, option, parse_options
+from ..core.options import Size, names_of, option, parse_options
 
 __all__ = ["SHARING", "DoorOptions", "LogOptions", "NextWriter", "Role", "Sharing", "SlowWatcher", "split"]
 
@@ -114,7 +114,7 @@ def split(endpoint: Endpoint, options: type[O]) -> tuple[Endpoint, O]:
 
     :raises EndpointError: for a value that does not fit
     """
-    names = {field.name for field in fields(options)}  # type: ignore[arg-type]
-    own: dict[str, Any] = {name: value for name, value in endpoint.options.items() if name in names}
+    names = names_of(options)
+    own = {name: value for name, value in endpoint.options.items() if name in names}
     others = {name: value for name, value in endpoint.options.items() if name not in names}
     return replace(endpoint, options=others), parse_options(options, own, "serve")
