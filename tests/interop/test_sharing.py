@@ -114,6 +114,24 @@ async def test_a_stock_client_watches() -> None:
         assert port.log == [serialnet.LineSettings(baudrate=57600)]
 
 
+async def test_a_stock_client_waits_for_its_turn_as_long_as_it_says() -> None:
+    port = FakePort()
+    sharing = serialnet.Sharing(serialnet.NextWriter.WAIT)
+    async with serialnet.serve(port, RFC2217, sharing=sharing) as server, anyio.create_task_group() as tasks:
+        first = await serialnet.connect(server.urls[0])
+
+        async def leave() -> None:
+            await until(lambda: server._seat._queue, 30)
+            await anyio.sleep(3.5)  # longer than pyserial waits of its own accord
+            await first.aclose()
+
+        tasks.start_soon(leave)
+        async with monitor(f"{server.urls[0]}?timeout=30") as attached:
+            port.feed(b"said")
+            await attached.until(b"said")
+        assert (server.stats.sessions, server.stats.refused) == (2, 0)
+
+
 # What a watcher process does: it reads, and says at the end how much it got.
 WATCHER = """
 import socket, sys

@@ -222,7 +222,7 @@ class Bridge:
         self._to_user.inject(data)
 
     async def dismiss(self, reason: str, last_words: bytes) -> None:
-        """End the session; the client gets the last words first, if it takes them within :data:`LINGER`."""
+        """End the session; the client gets the last words first, if it takes them within 0.5 s."""
         self.inject(last_words)
         with anyio.move_on_after(LINGER):
             await self._to_user.injected()
