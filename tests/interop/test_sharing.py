@@ -121,7 +121,7 @@ async def test_a_stock_client_waits_for_its_turn_as_long_as_it_says() -> None:
         first = await serialnet.connect(server.urls[0])
 
         async def leave() -> None:
-            await until(lambda: server._seat._queue, 30)
+            await until(lambda: bool(server._seat._queue), 30)
             await anyio.sleep(3.5)  # longer than pyserial waits of its own accord
             await first.aclose()
 

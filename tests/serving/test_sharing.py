@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
 import re
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -544,6 +545,49 @@ async def test_a_board_restarted_by_the_flasher_is_restarted_for_the_monitor(aut
                     log += await monitor.receive()
             assert log.startswith(b"ets ")
         assert len(board.boots) == 1 + auto_reset
+
+
+@pytest.mark.parametrize("policy", [NextWriter.BORROW, NextWriter.TAKE_OVER, NextWriter.WAIT])
+async def test_whoever_comes_and_goes_watchers_see_it_all(
+    policy: NextWriter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_session, "GRACE", 0)
+    port = FakePort()
+    rng = random.Random(1)
+    fed = bytearray()
+
+    async with (
+        serving(port, RAW, WATCH, sharing=Sharing(policy)) as server,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def speak() -> None:
+            while True:
+                port.feed(piece := rng.randbytes(rng.randrange(1, 100)))
+                fed.extend(piece)
+                await anyio.sleep(rng.random() / 1000)
+
+        async def come_and_go() -> None:
+            for _ in range(15):
+                with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                    async with serialnet.connect(server.urls[0]) as client:
+                        await client.send(b"x")
+                        for _ in range(rng.randrange(3)):
+                            await client.receive()
+                await anyio.sleep(rng.random() / 200)
+
+        async with serialnet.connect(server.urls[1]) as watcher:
+            await until(lambda: server.stats.watchers)
+            with anyio.fail_after(30):
+                async with anyio.create_task_group() as clients:
+                    tasks.start_soon(speak)
+                    for _ in range(3):
+                        clients.start_soon(come_and_go)
+            tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await receives(watcher, bytes(fed))
+    assert server.stats.sessions > 15
+    assert "failed" not in caplog.text
 
 
 # The fast path

@@ -116,8 +116,9 @@ class SuspendableLease(Lease):
             return await use(*arguments)
         finally:
             self._in_use -= 1
-            if not self._in_use:
-                self._unused.set()
+            if self._suspended and not self._in_use:
+                unused, self._unused = self._unused, anyio.Event()
+                unused.set()
 
     async def _has_port(self) -> None:
         while self._suspended:
@@ -149,7 +150,6 @@ class SuspendableLease(Lease):
                 self._send_scope.cancel()
             with anyio.fail_after(SUSPEND_WITHIN):
                 while self._in_use:
-                    self._unused = anyio.Event()
                     await self._unused.wait()
                 if self._line is not None:
                     await self._line.release_break()

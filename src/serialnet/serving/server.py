@@ -185,6 +185,7 @@ class Server(Reception[ServerEvent]):
         before = self._lease_in_use
         turn = self._seat.session = Turn(name, bridge, lease, role, lender)
         try:
+            await self._idle.suspend()  # a lender may just have begun
             await before.suspend()
             self.stats.sessions += 1
             lease.first = self._console.said(replay)
