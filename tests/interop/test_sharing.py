@@ -142,7 +142,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
         count, last = count + len(data), (last + data)[-7:]
     print(count, flush=True)
 """
-MEGABYTES = times(6, 256)
+MEGABYTES = times(6, 64)
 
 
 @pytest.mark.timeout(times(60, 600))

@@ -39,7 +39,7 @@ class View(Transport):
         self._missed = missed
         self._over: str | None = None
         self._closed = False
-        self._news = anyio.Event()
+        self._news: anyio.Event | None = None  # while somebody waits for it
         self._line = ViewLine(self, line) if line is not None else None
         self.line: Line | None = self._line
 
@@ -60,7 +60,7 @@ class View(Transport):
     async def next(self) -> bytes:
         """Wait for something, and take all of it; an end does not matter."""
         while not self._waiting:
-            await self._news.wait()
+            await self._wait()
         return self.take()
 
     def take(self) -> bytes:
@@ -80,8 +80,15 @@ class View(Transport):
             self._line.announce(event)
 
     def _tell(self) -> None:
-        self._news.set()
+        if self._news is not None:
+            self._news.set()
+
+    async def _wait(self) -> None:
         self._news = anyio.Event()
+        try:
+            await self._news.wait()
+        finally:
+            self._news = None
 
     @override
     async def receive_into(self, buffer: Buffer) -> int:
@@ -89,13 +96,14 @@ class View(Transport):
             if not view:
                 raise ValueError("the buffer must have room for one byte at least")
             await anyio.lowlevel.checkpoint_if_cancelled()
+            self._check_open()
             if self._waiting:  # else the wait lets the others have their turn
                 await anyio.lowlevel.cancel_shielded_checkpoint()
             while not self._waiting:
                 self._check_open()
                 if self._over is not None:
                     raise anyio.BrokenResourceError(self._over)
-                await self._news.wait()
+                await self._wait()
             n = min(len(view), len(self._waiting))
             with memoryview(self._waiting) as waiting:
                 view[:n] = waiting[:n]
