@@ -38,6 +38,8 @@ SOON = Reconnect(0.001, 0.01)
 class Cable:
     """A source whose device is there while it is plugged in."""
 
+    tells = True
+
     def __init__(self, *, line: bool = True) -> None:
         self.ports = [FakePort(line=line)]
         self.plugged = False
@@ -202,6 +204,29 @@ async def test_requests_are_answered_in_the_gap(monkeypatch: pytest.MonkeyPatch)
         await port.restored()
         assert cable.asked == [(SETTINGS, Outputs(dtr=True))]
         assert cable.port.log == []  # it was opened so: not one edge more
+
+
+async def test_a_request_that_waited_before_the_loss_does_not_wait_as_long_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kept, "ANSWER_WITHIN", 1.0)
+    cable = Cable()
+    async with keeping(cable) as port:
+        assert port.line is not None
+        cable.port.fake_line.waits["configure"] = lambda: anyio.sleep(1.0)  # for the bytes before it
+        cable.port.fake_line.errors["configure"] = GONE
+        answered = anyio.Event()
+
+        async def ask() -> None:
+            assert port.line is not None
+            assert await port.line.configure(SETTINGS) == SETTINGS
+            answered.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await cable.port.until(lambda: port.lost)
+            with anyio.fail_after(0.9):
+                await answered.wait()
 
 
 async def test_a_change_that_comes_while_it_is_opened_is_made_up_for() -> None:

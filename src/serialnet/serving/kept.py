@@ -31,8 +31,9 @@ T = TypeVar("T")
 
 # What a stream says when it is over, whichever way.
 OVER = (anyio.EndOfStream, anyio.BrokenResourceError)
-# A request that comes in the gap is answered when the device is back, or this long after the loss: a flasher
-# that resets a board has its answers then, and is not asked to wait longer than it does (pyserial: 3 s).
+# A request that meets a gap is answered when the device is back, or this long after the loss, or after it
+# came if that was before: a flasher that resets a board has its answers then, and is not asked to wait longer
+# than it does (pyserial: 3 s).
 ANSWER_WITHIN = 2.0
 DRAIN_WITHIN = 1.0
 CLOSE_WITHIN = 2.0
@@ -41,6 +42,9 @@ FOREVER = float("inf")
 
 class Source(Protocol):
     """Opens the same port again and again."""
+
+    tells: bool
+    """Whether :meth:`changed` can return at all."""
 
     async def open(self, settings: LineSettings | None, outputs: Outputs | None) -> Transport:
         """Open it, with these settings and lines if it has a line.
@@ -103,9 +107,10 @@ class Kept(Transport):
             since = anyio.current_time()
             while self._current is not None:
                 await self._changed.wait()
-            if self._lost_at - since > SHORT:
+            was_short = self._lost_at - since <= SHORT
+            if self._source.tells or not was_short:
                 delays = self._reconnect.delays()
-            else:  # as one that takes a connection and closes it: it must not be dialled without a pause
+            if was_short:  # as when a connection is taken and closed: it must not be dialled without a pause
                 delays = await self._pause(delays)
             transport = await self._open(delays)
             if self._closed:
@@ -158,9 +163,12 @@ class Kept(Transport):
             self._check_open()
             await self._changed.wait()
 
-    async def present(self, patience: float) -> Transport | None:
-        """The open transport; waited for until ``patience`` seconds after the loss, then ``None``."""
-        with anyio.move_on_at(self._lost_at + patience):
+    async def present(self, patience: float, since: float = float("inf")) -> Transport | None:
+        """The open transport; waited for until ``patience`` seconds after the loss, then ``None``.
+
+        :param since: when that began which has to wait; it waits ``patience`` seconds at most
+        """
+        with anyio.move_on_at(min(self._lost_at, since) + patience):
             await self.restored()
         self._check_open()
         return self._current
@@ -303,15 +311,15 @@ class KeptLine(Line):
 
     @override
     async def configure(self, settings: LineSettings) -> LineSettings:
-        is_there = self._port.lost is None
-        touches = self._touch.configure(settings, self._settings, self._outputs, anyio.current_time())
+        began, is_there = anyio.current_time(), self._port.lost is None
+        touches = self._touch.configure(settings, self._settings, self._outputs, began)
         try:
             self._settings = await self._use(lambda line: line.configure(settings))
         except anyio.BrokenResourceError:
             has_obeyed = touches and is_there  # a board that goes at once, see note_loss()
             if not has_obeyed:
                 self._settings = settings
-            await self._port.present(ANSWER_WITHIN)
+            await self._port.present(ANSWER_WITHIN, began)
             if has_obeyed:
                 return settings
         return self._settings
@@ -320,11 +328,12 @@ class KeptLine(Line):
     async def set_outputs(
         self, *, dtr: bool | None = None, rts: bool | None = None, brk: bool | None = None
     ) -> Outputs:
+        began = anyio.current_time()
         try:
             self._outputs = await self._use(lambda line: line.set_outputs(dtr=dtr, rts=rts, brk=brk))
         except anyio.BrokenResourceError:
             self._outputs = SetOutputs(dtr, rts, unchanged=self._outputs).asked
-            await self._port.present(ANSWER_WITHIN)
+            await self._port.present(ANSWER_WITHIN, began)
         return self._outputs
 
     @override

@@ -31,8 +31,8 @@ class Reopening:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._is_device = endpoint.schemes[-1] in DEVICES
-        self._follows = self._is_device and endpoint.options.get("follow", "") not in (
+        self.tells: bool = endpoint.schemes[-1] in DEVICES
+        self._follows = self.tells and endpoint.options.get("follow", "") not in (
             "0",
             "off",
             "no",
@@ -48,7 +48,7 @@ class Reopening:
         :param outputs: what the line is to drive
         :raises OpenError: if it is not there
         """
-        if self._is_device:
+        if self.tells:
             # What appears from now on is worth another attempt.
             self._seen = frozenset(port.url for port in await run_sync(list_ports))
         transport = await self._open(_options(self._endpoint, settings, outputs))
@@ -89,7 +89,7 @@ class Reopening:
 
     async def changed(self) -> None:
         """Return when a device was plugged in; never, for what is none."""
-        if not self._is_device:
+        if not self.tells:
             await anyio.sleep_forever()
         seen = set(self._seen)
         async with watch_ports() as events:
