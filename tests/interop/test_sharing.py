@@ -142,10 +142,11 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
         count, last = count + len(data), (last + data)[-7:]
     print(count, flush=True)
 """
-MEGABYTES = times(6, 64)
+# Not much more: a peer that takes nothing for a minute is taken for gone.
+MEGABYTES = 6
 
 
-@pytest.mark.timeout(times(60, 600))
+@pytest.mark.timeout(120)
 async def test_nobody_notices_that_one_of_64_clients_was_stopped() -> None:
     """The other 63 lose nothing, and all goes on at their pace."""
     port = FakePort()
