@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import resource
 import sys
 import time
@@ -43,6 +44,7 @@ def main() -> int:
         parser.error("--rounds: expected one at least")
     if sys.platform != "linux":
         parser.error("the benchmarks need Linux: they pin processes and read what these used from /proc")
+    logging.getLogger("serialnet").setLevel(logging.ERROR)  # a PTY has no modem lines: that is known
     groups = [group for group in GROUPS if not options.only or group.name in options.only]
     # A bridge takes two descriptors, and every relay inherits what may be had.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -75,6 +77,7 @@ def guard(groups: Sequence[Group], rounds: int, scale: Scale) -> int:
     """Hold the bounds; a group of which one fails has a second chance, with more rounds."""
     failed = False
     for group in groups:
+        began = time.monotonic()
         rows = [row for row in group.rows if row.guard is not None]
         candidates = _taking_part(group, rows)
         results = Results()
@@ -86,6 +89,8 @@ def guard(groups: Sequence[Group], rounds: int, scale: Scale) -> int:
             held = _held(row, results)
             failed |= not held
             _tell(group, row, results, "" if held else f"NOT HELD: {row.sign} {row.guard:g}")
+        if rows:
+            print(f"{group.name}: took {time.monotonic() - began:.0f} s", file=sys.stderr)
     return 1 if failed else 0
 
 
