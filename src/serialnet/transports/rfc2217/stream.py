@@ -126,6 +126,7 @@ class SessionStream(Transport, abstract=True):
             del self._unsent[: await self._over.send_some(bytes(self._unsent))]
 
     async def _flush(self) -> None:
+        await checkpoint()  # there may be nothing to send
         async with self._writing:
             await self._write_commands()
 
