@@ -72,9 +72,13 @@ class Way:
         if how is How.STALL:
             await until(lambda: self.program.baudrate != baudrate)  # it was refused, for want of an answer
         await self.comes_back()
-        if how is not How.STALL:
-            await until(lambda: self.port.line.settings.baudrate == baudrate)
-            assert self.program.baudrate == baudrate
+        with anyio.fail_after(20):
+            while self.port.line.settings.baudrate != baudrate:
+                if (
+                    self.program.baudrate != baudrate
+                ):  # a refusal shows, and what is granted is never forgotten
+                    self.program.set_baudrate(baudrate)
+                await anyio.sleep(0.01)
 
     async def comes_back(self) -> None:
         self.network.mend()
