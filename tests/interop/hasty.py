@@ -3,6 +3,7 @@
 python hasty.py SECONDS COMMAND...
 """
 
+import socket
 import sys
 
 from serialnet.cli import main
@@ -11,8 +12,14 @@ from serialnet.transports import relay, tcp
 
 if __name__ == "__main__":
     part = int(sys.argv[1]) // 3
-    tcp.KEEPALIVE_IDLE, tcp.KEEPALIVE_INTERVAL, tcp.KEEPALIVE_COUNT = part, part, 2
-    tcp.USER_TIMEOUT = 3 * part
+    tcp.OPTIONS_HERE = [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, part),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, part),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 3 * part * 1000),
+    ]
     _guest.HEARTBEAT = _guest.ANSWER = part
     relay.SILENCE = 3 * part
     sys.exit(main(sys.argv[2:]))
