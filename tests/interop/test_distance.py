@@ -284,8 +284,8 @@ async def test_it_fails_when_nobody_is_in_the_loader(tmp_path: Path) -> None:
     ("carries", "more"),
     [
         ("tcp", 0),
-        # To agree on RFC 2217, to learn and set what is in force, and to restart the board at the end.
-        ("rfc2217", 3),
+        # To agree on RFC 2217 and on the settings, and for each pause of the resets at begin and end.
+        ("rfc2217", 6),
     ],
 )
 async def test_run_uses_no_more_round_trips_than_a_raw_socket(

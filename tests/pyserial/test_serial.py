@@ -350,6 +350,34 @@ def test_outputs_and_purges_wait_for_no_answer() -> None:
         assert port.in_waiting == 0
 
 
+class Late(Record):
+    """Carries a change of DTR out late, and notes when each was carried out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    async def request(self, request: LineRequest, forward: Forward) -> InForce:
+        if isinstance(request, SetOutputs):
+            if request.dtr is False:
+                await anyio.sleep(0.3)
+            self.times.append(time.monotonic())
+        return await super().request(request, forward)
+
+
+def test_a_pause_between_changes_of_the_outputs_is_no_shorter_at_the_far_end() -> None:
+    late = Late()
+    with serve(hooks=[late]) as url, Serial(url) as port:
+        late.times.clear()
+        port.dtr = False
+        port.rts = False
+        time.sleep(0.2)
+        port.rts = True
+        port.flush()
+        _, second, third = late.times
+        assert third - second >= 0.2
+
+
 def test_a_close_waits_for_the_last_answers() -> None:
     slow = Slow()
     with serve(hooks=[slow]) as url:

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import TypeVar
 
 import anyio
@@ -39,6 +40,8 @@ PATIENCE = 1.0
 FAREWELL = 5.0
 # How long a stream without a line may go on delivering what was on its way when that was to be dropped.
 DISCARDING = 0.1
+# Outputs that are changed within so many seconds are changed without a pause between.
+AT_ONCE = 0.01
 # So many requests may be under way at a time.
 MOST_BEGUN = 32
 # How long the answers to the last of them may take.
@@ -66,6 +69,8 @@ class Connection:
         self._closing = asyncio.Event()
         self._asking = 0
         self._begun: set[asyncio.Future[object]] = set()
+        self._change: asyncio.Future[object] | None = None  # the last of the outputs
+        self._changed_at = self._in_force_at = 0.0
         self._sending: anyio.CancelScope | None = None
         self.patience: Patience | None = None
         self._started = asyncio.Event()
@@ -181,12 +186,30 @@ class Connection:
             buffer.after_fork()
             buffer.end("the port was opened by the process that this one was forked from: open it again")
 
-    async def set_outputs(self, **outputs: bool) -> None:
-        """Change the lines, by which the chip may be reset."""
+    def set_outputs(self, **outputs: bool) -> None:
+        """Change the lines, by which the chip may be reset.
+
+        The pauses between changes are what tells a chip what to do. On the way they would become shorter or
+        longer; so after one, what was changed before it must be in force for as long.
+
+        :raises SerialException: if that fails, or the connection is lost
+        """
+        self.call(self._keep_pause, monotonic() - self._changed_at)
+        self.begin(self._set_outputs, **outputs)
+        self._changed_at = monotonic()
+
+    async def _keep_pause(self, pause: float) -> None:
+        if pause > AT_ONCE and self._change is not None:
+            await asyncio.wait([self._change])
+            await anyio.sleep(max(0.0, self._in_force_at + pause - monotonic()))
+
+    async def _set_outputs(self, **outputs: bool) -> None:
         assert self.line is not None
         if self.patience:
             self.patience.forget()
+        self._change = asyncio.current_task()
         await self.line.set_outputs(**outputs)
+        self._in_force_at = monotonic()
 
     async def purge_received(self) -> None:
         """Throw away what was received, and what is on its way."""

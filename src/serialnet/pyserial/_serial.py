@@ -269,7 +269,7 @@ class Serial(serial.SerialBase):
     def _set_outputs(self, **outputs: bool) -> None:
         connection = self._opened
         if connection.line is not None:
-            connection.begin(partial(connection.set_outputs, **outputs))
+            connection.set_outputs(**outputs)
 
     @property
     def cts(self) -> bool:
