@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+import serial
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -100,6 +101,8 @@ def test_python(
     if not block.is_run:
         return
     monkeypatch.chdir(tmp_path)
+    # What an example installs in pyserial goes with it.
+    monkeypatch.setattr(serial, "protocol_handler_packages", [*serial.protocol_handler_packages])
     exec(code, {"__name__": "__main__"})  # noqa: S102  # our own examples
     if block.output is not None:
         check(block.output, capsys.readouterr().out)
