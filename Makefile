@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# How many tests run beside each other.
-JOBS ?= 2
+# How many tests run beside each other: most of them wait most of the time.
+JOBS ?= 4
 
 .PHONY: help setup demo test check docs bench bench-quick soak clean
 
