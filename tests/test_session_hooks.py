@@ -68,7 +68,7 @@ class Clock:
     async def next_deadline(self) -> float:
         assert self.hook.deadline is not None
         self.now, self.hook.deadline = self.hook.deadline, None
-        await self.hook.timeout(self.bridge._forward(0))
+        await self.hook.timeout(self.bridge._middleware.forward())
         return self.now - 1000
 
 

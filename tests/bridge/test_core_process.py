@@ -122,8 +122,10 @@ def test_a_loop_can_be_closed_under_a_bridge(backend: str) -> None:
         sys.modules["abandoned"] = Abandoned(bridge[0]._to_port.passage)
         # As the copying thread may be found then: at work.
         lock = bridge[0]._shared.lock
-        threading.Thread(target=lambda: lock.acquire() and time.sleep(60), daemon=True).start()
-        time.sleep(0.1)
+        held = threading.Event()
+        hold = lambda: (lock.acquire(), held.set(), threading.Event().wait())
+        threading.Thread(target=hold, daemon=True).start()
+        held.wait(10)
         """,
         backend,
     )

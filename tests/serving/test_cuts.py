@@ -74,9 +74,8 @@ class Way:
         await self.comes_back()
         with anyio.fail_after(20):
             while self.port.line.settings.baudrate != baudrate:
-                if (
-                    self.program.baudrate != baudrate
-                ):  # a refusal shows, and what is granted is never forgotten
+                # A refusal shows, and what is granted is never forgotten.
+                if self.program.baudrate != baudrate:
                     self.program.set_baudrate(baudrate)
                 await anyio.sleep(0.01)
 

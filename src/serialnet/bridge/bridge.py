@@ -6,25 +6,23 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, closing
-from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Literal, TypeAlias
 
 import anyio
 
 from ..core.errors import BridgeError, LineError
 from ..core.line import Line
-from ..core.transport import AskingTransport, Transport
-from ..values.events import InputsChanged, LineErrors, LineEvent, Lost, SettingsChanged
-from ..values.requests import Configure, GetInputs, InForce, LineRequest, PurgeRequest, SendBreak, SetOutputs
-from ..values.settings import Purge
+from ..core.transport import STREAM_ERRORS, AskingTransport, Transport
+from ..values.events import LineEvent, SettingsChanged
 from .asking import AskingPump
 from .copy.onloop import LoopPoller
 from .copy.waker import Waker
-from .hook import Direction, Forward, Hook, HookFactory, make_hooks, overrides
+from .hook import Direction, Hook, HookFactory, make_hooks
+from .middleware import Middleware
 from .pump import Gate, Pump, SendFailed, Shared, Tap
+from .stats import BridgeEnd, BridgeStats, Side
 
-__all__ = ["Bridge", "BridgeEnd", "BridgeStats", "Side"]
+__all__ = ["Bridge"]
 
 logger: logging.Logger = logging.getLogger("serialnet.bridge")
 
@@ -36,90 +34,6 @@ CLOSE_TIMEOUT = 2.0
 HANG_UP_CHECK = 2.0
 # How long a port may take nothing from a client that is done, when another one waits.
 PROGRESS_CHECK = 1.0
-
-STREAM_ERRORS = (
-    anyio.BrokenResourceError,
-    anyio.ClosedResourceError,
-    anyio.BusyResourceError,
-    OSError,
-)
-
-NO_ERRORS = LineErrors()
-
-Side: TypeAlias = Literal["a", "b", "hook"]
-
-
-@dataclass(slots=True)
-class BridgeStats:
-    """What passed through a bridge so far.
-
-    The inputs, the errors and the losses of the port are known while the line is watched: if an end asks for
-    line changes, or a hook hears events (:class:`serialnet.hooks.Statistics` does).
-    """
-
-    bytes_a_to_b: int = 0
-    bytes_b_to_a: int = 0
-    requests: int = 0
-    refused: int = 0
-    events: int = 0
-    line_changes: int = 0
-    """How often the settings, the outputs or the inputs changed."""
-    line_errors: LineErrors = NO_ERRORS
-    losses: int = 0
-    """How often the port was lost."""
-    _began: float | None = field(default=None, repr=False, compare=False)
-    _ended: float | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def duration(self) -> float:
-        """Seconds that the session has taken so far."""
-        if self._began is None:
-            return 0.0
-        return (time.monotonic() if self._ended is None else self._ended) - self._began
-
-    @property
-    def rate_a_to_b(self) -> float:
-        """Bytes per second, over all the session."""
-        return self.bytes_a_to_b / (self.duration or 1.0)
-
-    @property
-    def rate_b_to_a(self) -> float:
-        """Bytes per second, over all the session."""
-        return self.bytes_b_to_a / (self.duration or 1.0)
-
-    def _count(self, event: LineEvent) -> None:
-        self.events += 1
-        match event:
-            case InputsChanged(before, after):
-                self.line_changes += before != after
-            case LineErrors():
-                self.line_errors += event
-            case Lost():
-                self.losses += 1
-
-    def _count_a_to_b(self, n: int) -> None:
-        self.bytes_a_to_b += n
-
-    def _count_b_to_a(self, n: int) -> None:
-        self.bytes_b_to_a += n
-
-
-@dataclass(frozen=True, slots=True)
-class BridgeEnd:
-    """How a session ended.
-
-    :param by: the end that ended it, or ``"hook"``
-    :param reason: in words
-    :param error: what was raised, if it did not end of its own accord
-    """
-
-    by: Side
-    reason: str
-    error: Exception | None = None
-    stats: BridgeStats = field(default_factory=BridgeStats)
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 class Bridge:
@@ -146,10 +60,10 @@ class Bridge:
         self._shared = Shared()
         self._to_user = Pump(port, user, self._shared, *self._looks(self._port))
         looks = self._looks(_other(self._port))
-        gate = Gate(self._data_is_awaited, self._before_data) if self.hooks else None
+        gate = Gate(self._middleware.awaits_data, self._middleware.before_data) if self.hooks else None
         self._to_port: Pump
         if isinstance(user, AskingTransport):
-            self._to_port = AskingPump(user, port, self._shared, *looks, gate, self._ask)
+            self._to_port = AskingPump(user, port, self._shared, *looks, gate, self._middleware.ask)
         else:
             self._to_port = Pump(user, port, self._shared, *looks, gate)
         self._wake: Callable[[], None] | None = None  # while it waits quietly
@@ -168,13 +82,10 @@ class Bridge:
         return anyio.Event()
 
     @cached_property
-    def _serially(self) -> anyio.Lock:
-        """For requests, and what hooks do by themselves."""
-        return anyio.Lock()
-
-    @cached_property
-    def _deadline_moved(self) -> anyio.Event:
-        return anyio.Event()
+    def _middleware(self) -> Middleware:
+        return Middleware(
+            self.hooks, self.line, self.stats, discard=lambda: self._to_user.discard(), fail=self._hook_failed
+        )
 
     @property
     def port(self) -> Transport:
@@ -288,7 +199,7 @@ class Bridge:
         """Run the session with all that it may need, each in a task of its own."""
         async with AsyncExitStack() as stack:
             poller: LoopPoller | None = None
-            if self._any_hook("data"):
+            if self._middleware.has("data"):
                 # It is a user's code: it runs in the loop's thread.
                 self._shared.poller = poller = stack.enter_context(closing(LoopPoller()))
             tasks = await stack.enter_async_context(anyio.create_task_group())
@@ -298,9 +209,9 @@ class Bridge:
             if not self._to_user.at_end:
                 tasks.start_soon(self._direction, self._port, self._to_user)
             tasks.start_soon(self._notice_hang_up)
-            if self._any_hook("timeout"):
-                tasks.start_soon(self._deadlines)
-            if self.line and (self._asker or self._any_hook("event")):
+            if self._middleware.has("timeout"):
+                tasks.start_soon(self._middleware.keep_deadlines)
+            if self.line and (self._asker or self._middleware.has("event")):
                 tasks.start_soon(self._watch, self.line)
             if poller is not None:
                 tasks.start_soon(poller.run)
@@ -309,7 +220,7 @@ class Bridge:
 
     async def _from_user(self) -> None:
         """What the user's end sends: bytes, and requests if it asks; the hooks open the session first."""
-        await self._all_hooks(lambda hook: hook.opened(self))
+        await self._middleware.tell(lambda hook: hook.opened(self))
         side = _other(self._port)
         try:
             if self._asker is not None and self.line is not None:
@@ -391,6 +302,13 @@ class Bridge:
             reason = f"{name} was lost: {error}" if str(error) else f"{name} was closed"
         return BridgeEnd(side, reason, error, self.stats)
 
+    async def _tell_end(self, end: BridgeEnd) -> None:
+        self._end_told = True
+        await self._middleware.tell(lambda hook: hook.closed(end))
+
+    def _hook_failed(self, error: Exception) -> None:
+        self._finish(BridgeEnd("hook", "a hook failed", error, self.stats))
+
     def _finish(self, end: BridgeEnd) -> None:
         if self._end is None:
             self._end = end
@@ -420,93 +338,7 @@ class Bridge:
         """What counts the bytes of a direction, and what taps them, if any hook does."""
         direction = Direction.A_TO_B if side == "a" else Direction.B_TO_A
         count = self.stats._count_a_to_b if side == "a" else self.stats._count_b_to_a
-        taps = [hook.data for hook in self.hooks if overrides(hook, "data")]
-
-        def tap(view: memoryview) -> memoryview:
-            try:
-                for data in taps:
-                    changed = data(direction, view)
-                    if changed is not None:
-                        view = memoryview(changed)
-                self._deadline_moved.set()
-            except Exception as error:
-                logger.exception("a hook failed on the data, and ends the session")
-                self._finish(BridgeEnd("hook", "a hook failed", error, self.stats))
-                return view[:0]
-            return view
-
-        return count, tap if taps else None
-
-    def _any_hook(self, name: str) -> bool:
-        return any(overrides(hook, name) for hook in self.hooks)
-
-    # Requests
-
-    async def _ask(self, request: LineRequest) -> None:
-        async with self._serially:
-            self.stats.requests += 1
-            try:
-                in_force = await self._forward(0)(request)
-                if type(in_force) is not type(request.unchanged):
-                    raise TypeError(f"a hook answered {request} with {in_force!r}")
-            except Exception:
-                logger.exception("a hook failed; its request is refused")
-                in_force = request.unchanged
-            await request.answer(in_force)  # type: ignore[arg-type]  # the types were compared
-        self._deadline_moved.set()
-
-    def _forward(self, index: int) -> Forward:
-        """What the hook before the one at ``index`` forwards to."""
-        if index == len(self.hooks):
-            return self._carry_out
-        hook = self.hooks[index]
-
-        async def forward(request: LineRequest) -> InForce:
-            return await hook.request(request, self._forward(index + 1))
-
-        return forward
-
-    async def _carry_out(self, request: LineRequest) -> InForce:
-        """Put a request to the line; what is in force is the answer, also when the line fails."""
-        if self.line is None:
-            self.stats.refused += 1
-            return request.unchanged
-        before = self.line.settings, self.line.outputs
-        try:
-            return await self._put(request, self.line)
-        except (LineError, *STREAM_ERRORS) as error:
-            self.stats.refused += 1
-            logger.warning("refused %s: %s", request, error)
-        finally:
-            self.stats.line_changes += (self.line.settings, self.line.outputs) != before
-        match request:
-            case Configure():
-                return self.line.settings
-            case SetOutputs():
-                return self.line.outputs
-        return request.unchanged
-
-    async def _put(self, request: LineRequest, line: Line) -> InForce:
-        match request:
-            case Configure(settings):
-                return await line.configure(settings)
-            case SetOutputs(dtr, rts, brk):
-                return await line.set_outputs(dtr=dtr, rts=rts, brk=brk)
-            case GetInputs():
-                return await line.get_inputs()
-            case PurgeRequest(what):
-                await line.purge(what)
-                if Purge.RECEIVED in what:
-                    self._to_user.discard()
-                return what
-            case SendBreak(duration):
-                await line.set_outputs(brk=True)
-                try:
-                    await anyio.sleep(duration)
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        await line.set_outputs(brk=False)
-        return None
+        return count, self._middleware.tap(direction) if self.hooks else None
 
     # What happens of its own accord
 
@@ -515,59 +347,12 @@ class Bridge:
             async with line.events() as events:
                 async for event in events:
                     self.stats._count(event)
-                    await self._all_hooks(partial(_hear, event))
+                    await self._middleware.tell(partial(_hear, event))
                     if self._asker is not None:
                         await self._asker.notify(event)
         except (LineError, *STREAM_ERRORS) as error:
             # Whichever end it was, the direction that reads from it ends the session and says why.
             logger.debug("the line is no longer watched: %s", error)
-
-    def _data_is_awaited(self) -> bool:
-        return any(hook.awaits_data for hook in self.hooks)
-
-    async def _before_data(self) -> None:
-        async with self._serially:
-            for index, hook in enumerate(self.hooks):
-                if hook.awaits_data:
-                    hook.awaits_data = False
-                    await self._guarded(hook, partial(_before_data, self._forward(index + 1)))
-        self._deadline_moved.set()
-
-    async def _deadlines(self) -> None:
-        while True:
-            deadlines = [hook.deadline for hook in self.hooks if hook.deadline is not None]
-            self._deadline_moved = anyio.Event()
-            with anyio.move_on_at(min(deadlines, default=float("inf"))):
-                await self._deadline_moved.wait()
-            async with self._serially:
-                for index, hook in enumerate(self.hooks):
-                    if hook.deadline is not None and hook.deadline <= anyio.current_time():
-                        hook.deadline = None
-                        await self._guarded(hook, partial(_time_out, self._forward(index + 1)))
-
-    async def _tell_end(self, end: BridgeEnd) -> None:
-        self._end_told = True
-        await self._all_hooks(lambda hook: hook.closed(end))
-
-    async def _all_hooks(self, step: Callable[[Hook], Awaitable[None]]) -> None:
-        for hook in self.hooks:
-            await self._guarded(hook, step)
-        self._deadline_moved.set()
-
-    async def _guarded(self, hook: Hook, step: Callable[[Hook], Awaitable[None]]) -> None:
-        """Run a step of a hook's; its failure is its own."""
-        try:
-            await step(hook)
-        except Exception:
-            logger.exception("the hook %s failed", type(hook).__name__)
-
-
-def _time_out(forward: Forward, hook: Hook) -> Awaitable[None]:
-    return hook.timeout(forward)
-
-
-def _before_data(forward: Forward, hook: Hook) -> Awaitable[None]:
-    return hook.before_data(forward)
 
 
 def _hear(event: LineEvent, hook: Hook) -> Awaitable[None]:

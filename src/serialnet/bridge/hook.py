@@ -10,7 +10,8 @@ from ..values.events import LineEvent
 from ..values.requests import InForce, LineRequest
 
 if TYPE_CHECKING:
-    from .bridge import Bridge, BridgeEnd
+    from .bridge import Bridge
+    from .stats import BridgeEnd
 
 __all__ = ["Direction", "Forward", "Hook", "HookFactory"]
 

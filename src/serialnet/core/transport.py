@@ -17,7 +17,15 @@ from ..values.requests import LineRequest
 from .line import Line
 from .loan import Sink, Source
 
-__all__ = ["AskingTransport", "Listener", "Transport", "TransportAttribute"]
+__all__ = ["STREAM_ERRORS", "AskingTransport", "Listener", "Transport", "TransportAttribute"]
+
+# What streams raise, but at the end of file.
+STREAM_ERRORS = (
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.BusyResourceError,
+    OSError,
+)
 
 
 class TransportAttribute(TypedAttributeSet):

@@ -7,10 +7,9 @@ from collections.abc import Callable
 
 import anyio
 
-from ..bridge.bridge import STREAM_ERRORS
 from ..core.errors import LineError
 from ..core.line import Line
-from ..core.transport import Transport
+from ..core.transport import STREAM_ERRORS, Transport
 from ..values.events import LineEvent, SettingsChanged
 from ..values.settings import Outputs
 from ._suspendable import SuspendableLease

@@ -12,11 +12,10 @@ import anyio
 import anyio.lowlevel
 from typing_extensions import Buffer, override
 
-from ..bridge.bridge import STREAM_ERRORS
 from ..core.errors import LineError
 from ..core.line import Line
 from ..core.loan import Sink, Source
-from ..core.transport import Transport
+from ..core.transport import STREAM_ERRORS, Transport
 from ..values.events import LineEvent, SettingsChanged
 from ..values.requests import SetOutputs
 from ..values.settings import Inputs, LineSettings, Outputs, Purge

@@ -13,12 +13,12 @@ from anyio.abc import TaskGroup
 from typing_extensions import override
 
 from ..bridge import Bridge, BridgeEnd, Hook
-from ..bridge.bridge import NO_ERRORS, STREAM_ERRORS, Side
 from ..bridge.hook import HookFactory
+from ..bridge.stats import NO_ERRORS, Side
 from ..core.endpoint import Endpoint
 from ..core.errors import BridgeError, EndpointError, PortBusyError
 from ..core.opening import asks, check, connect, listen
-from ..core.transport import AskingTransport, Listener, Transport
+from ..core.transport import STREAM_ERRORS, AskingTransport, Listener, Transport
 from ..hooks import AutoReset, Touch
 from ..transports._prefixed import PrefixedTransport
 from ..values.events import LineErrors

@@ -12,11 +12,11 @@ import anyio
 from typing_extensions import override
 
 from ..bridge import Bridge, BridgeEnd, Hook
-from ..bridge.bridge import NO_ERRORS, STREAM_ERRORS
 from ..bridge.hook import HookFactory
+from ..bridge.stats import NO_ERRORS
 from ..core.endpoint import Endpoint
 from ..core.opening import check, listen
-from ..core.transport import Listener, Transport, TransportAttribute
+from ..core.transport import STREAM_ERRORS, Listener, Transport, TransportAttribute
 from ..hooks import AutoReset, Touch
 from ..values.events import LineErrors, Lost, Restored
 from ._borrowing import Borrowing

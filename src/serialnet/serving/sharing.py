@@ -11,7 +11,7 @@ from ..core.options import Size, names_of, option, parse_options
 
 __all__ = ["SHARING", "DoorOptions", "LogOptions", "NextWriter", "Role", "Sharing", "SlowWatcher", "split"]
 
-O = TypeVar("O")  # noqa: E741  # options
+T = TypeVar("T")
 
 
 class Role(Enum):
@@ -109,7 +109,7 @@ class LogOptions:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
 
 
-def split(endpoint: Endpoint, options: type[O]) -> tuple[Endpoint, O]:
+def split(endpoint: Endpoint, options: type[T]) -> tuple[Endpoint, T]:
     """Take ``serve``'s own options out of a URL; what is left goes to the scheme.
 
     :raises EndpointError: for a value that does not fit

@@ -1,6 +1,7 @@
 """What each Python that ``serialnet run`` starts imports first: hooks for the imports of serial and esptool.
 
 They cost next to nothing where these are never imported. Any Python 3.6 or newer can read it.
+Annotations would want ``typing``, whose import every Python that is started would wait for.
 """
 
 import os
