@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 
 import anyio
@@ -72,13 +73,27 @@ class Clock:
         return self.now - 1000
 
 
-@pytest.mark.parametrize("what", ["bytes_a_to_b", "bytes_b_to_a", "requests"])
-async def test_whatever_passes_starts_the_idle_time_anew(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def a_byte_there(stats: serialnet.BridgeStats) -> None:
+    stats._a_to_b.counted += 1
+
+
+def a_byte_back(stats: serialnet.BridgeStats) -> None:
+    stats._b_to_a.counted += 1
+
+
+def a_request(stats: serialnet.BridgeStats) -> None:
+    stats.requests += 1
+
+
+@pytest.mark.parametrize("passes", [a_byte_there, a_byte_back, a_request])
+async def test_whatever_passes_starts_the_idle_time_anew(
+    passes: Callable[[serialnet.BridgeStats], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     bridge = Bridge(FakePort(line=False), FakePort())
     clock = Clock(hooks.IdleTimeout(8), bridge, monkeypatch)
     await clock.hook.opened(bridge)
     assert [await clock.next_deadline() for _ in range(3)] == [2, 4, 6]
-    setattr(bridge.stats, what, 1)
+    passes(bridge.stats)
     assert [await clock.next_deadline() for _ in range(4)] == [8, 10, 12, 14]
     assert bridge._end is None
     assert await clock.next_deadline() == 16

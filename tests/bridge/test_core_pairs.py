@@ -84,7 +84,7 @@ def disturb(transport: Transport, seed: int) -> None:
 
     transport._read_into = some(transport._read_into)  # type: ignore[method-assign, assignment]
     transport._write = some(transport._write)  # type: ignore[method-assign, assignment]
-    transport._splices = False
+    transport._bare_socket = None
 
 
 @pytest.mark.parametrize("ends", PAIRS, ids=name)

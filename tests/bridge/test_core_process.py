@@ -121,9 +121,9 @@ def test_a_loop_can_be_closed_under_a_bridge(backend: str) -> None:
         assert y.recv(4) == b""
         sys.modules["abandoned"] = Abandoned(bridge[0]._to_port.passage)
         # As the copying thread may be found then: at work.
-        lock = bridge[0]._shared.lock
+        from serialnet.bridge.copy import thread
         held = threading.Event()
-        hold = lambda: (lock.acquire(), held.set(), threading.Event().wait())
+        hold = lambda: (thread.turns.__enter__(), held.set(), threading.Event().wait())
         threading.Thread(target=hold, daemon=True).start()
         held.wait(10)
         """,

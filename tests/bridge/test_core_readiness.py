@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import threading
 import tty
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
@@ -20,7 +19,7 @@ from serialnet.bridge.copy import poller as poller_module
 from serialnet.bridge.copy import thread
 from serialnet.bridge.copy.lane import OFF, SENDING, Lane
 from serialnet.bridge.copy.onloop import LoopPoller
-from serialnet.bridge.copy.poller import Poller, Ride
+from serialnet.bridge.copy.poller import Poller
 from serialnet.bridge.copy.readiness import Notifier, SelectorsReadiness
 from serialnet.core.loan import Sink, Source
 
@@ -122,17 +121,14 @@ def clogged(poller: Poller) -> Iterator[tuple[Lane, Callable[[], None]]]:
     with ours, theirs:
         ours.setblocking(False)
         theirs.setblocking(False)
-        lane = Lane(From(ours), To(master), lambda n: None)
-        ride = Ride(lane, threading.Lock(), lambda: None)
-        with ride.lock:
-            poller.add(ride)
+        lane = Lane(From(ours), To(master), lambda: None)
+        poller.add(lane)
         for _ in range(4):
             theirs.send(bytes(20_000))
         try:
             yield lane, lambda: os.close(slave)
         finally:
-            with ride.lock:
-                poller.remove(ride)
+            poller.remove(lane)
             lane.stop()
             os.close(master)
 

@@ -252,7 +252,7 @@ async def test_it_stays_when_programs_come_and_go() -> None:
             assert await next_event(master) == b"%d" % n
             if n % 10 == 0:
                 await nothing_comes(master)
-    assert descriptors() == before
+    assert descriptors() <= before  # the copying thread of an earlier test may have ended meanwhile
 
 
 async def test_a_receive_outlasts_programs() -> None:

@@ -12,6 +12,7 @@ from ..core.transport import AskingTransport, Transport
 from ..values.requests import Configure, LineRequest, PurgeRequest
 from ..values.settings import Purge
 from .pump import Gate, Pump, Shared, Tap, send_some
+from .stats import Count
 
 __all__ = ["AskingPump"]
 
@@ -33,7 +34,7 @@ class AskingPump(Pump):
         asker: AskingTransport,
         port: Transport,
         shared: Shared,
-        count: Callable[[int], None],
+        count: Count,
         tap: Tap | None,
         gate: Gate | None,
         ask: Callable[[LineRequest], Awaitable[None]],
@@ -64,7 +65,7 @@ class AskingPump(Pump):
                 pending, self._pending = self._pending, self._pending[:0]
                 await _Stall(self, pending).run()
                 return
-            self._moved += sent
+            self._taken += sent
             self._pending = self._pending[sent:]
 
 
@@ -112,7 +113,7 @@ class _Stall:
                 chunk = self._queue[0]
                 sent = await send_some(self._pump._sink, memoryview(chunk))
                 self._is_stuck = False
-                self._pump._moved += sent
+                self._pump._taken += sent
                 if self._queue and self._queue[0] is chunk:  # it may have been purged meanwhile
                     self._size -= sent
                     if sent < len(chunk):

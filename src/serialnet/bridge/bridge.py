@@ -20,7 +20,7 @@ from .copy.waker import Waker
 from .hook import Direction, Hook, HookFactory, make_hooks
 from .middleware import Middleware
 from .pump import Gate, Pump, SendFailed, Shared, Tap
-from .stats import BridgeEnd, BridgeStats, Side
+from .stats import BridgeEnd, BridgeStats, Count, Side
 
 __all__ = ["Bridge"]
 
@@ -241,13 +241,13 @@ class Bridge:
             self._port: self._to_user,
         }
         while True:
-            moved = {side: pump.moved for side, pump in pumps.items()}
+            progress = {side: pump.progress for side, pump in pumps.items()}
             with anyio.move_on_after(HANG_UP_CHECK):
                 await self._hurried.wait()
             if waited_for := self._is_hurried:
                 await anyio.sleep(PROGRESS_CHECK)
             for side, pump in pumps.items():
-                if pump.moved == moved[side] and self._ends[side]._hung_up(half=waited_for):
+                if pump.progress == progress[side] and self._ends[side]._hung_up(half=waited_for):
                     self._finish(self._ended(side, anyio.BrokenResourceError("it hung up")))
 
     async def _direction(self, side: Side, pump: Pump | AskingPump) -> None:
@@ -334,10 +334,10 @@ class Bridge:
                 except Exception:
                     logger.exception("an end did not close as it should")
 
-    def _looks(self, side: Side) -> tuple[Callable[[int], None], Tap | None]:
+    def _looks(self, side: Side) -> tuple[Count, Tap | None]:
         """What counts the bytes of a direction, and what taps them, if any hook does."""
         direction = Direction.A_TO_B if side == "a" else Direction.B_TO_A
-        count = self.stats._count_a_to_b if side == "a" else self.stats._count_b_to_a
+        count = self.stats._a_to_b if side == "a" else self.stats._b_to_a
         return count, self._middleware.tap(direction) if self.hooks else None
 
     # What happens of its own accord

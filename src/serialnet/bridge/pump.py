@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import anyio
 
@@ -13,6 +12,7 @@ from .copy.lane import NOTHING, Tap
 from .copy.passage import Passage, open_passage
 from .copy.poller import Poller
 from .copy.waker import Waker
+from .stats import Count
 
 __all__ = ["BUFFER_SIZE", "Gate", "Pump", "Shared", "Tap"]
 
@@ -26,7 +26,6 @@ class Shared:
     :param poller: who copies; ``None`` for the thread that all bridges share
     """
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
     poller: Poller | None = None
 
 
@@ -44,7 +43,7 @@ class Pump:
     As long as nothing but bytes comes and both ends can lend their descriptors, a poller does the work
     (:mod:`serialnet.bridge.copy`); else it is done here.
 
-    :param count: told of each receive, in bytes
+    :param count: what it counts in, at each receive
     :param tap: sees all bytes, and may replace them
     :param gate: looked at before bytes go on, and opened by them
     """
@@ -54,7 +53,7 @@ class Pump:
         source: Transport,
         sink: Transport,
         shared: Shared,
-        count: Callable[[int], None],
+        count: Count,
         tap: Tap | None,
         gate: Gate | None = None,
     ) -> None:
@@ -72,7 +71,7 @@ class Pump:
         self._receiving: anyio.CancelScope | None = None
         self._injected = b""
         self._injection_over: anyio.Event | None = None
-        self._moved = 0
+        self._taken = 0
         self._at_end = False
 
     @property
@@ -81,9 +80,9 @@ class Pump:
         return self._at_end or (self._passage is not None and self._passage.at_end)
 
     @property
-    def moved(self) -> int:
+    def progress(self) -> int:
         """Bytes that the sink has taken."""
-        return self._moved + (self._passage.moved if self._passage is not None else 0)
+        return self._count.bytes + self._taken + (self._passage.taken if self._passage is not None else 0)
 
     async def run(self) -> None:
         """Copy until the source's end of file.
@@ -128,18 +127,16 @@ class Pump:
         self, wake: Callable[[], None], *, passes_end: bool = False, at_once: bool = False
     ) -> bool:
         """Let a poller copy, if both ends can lend what that needs; ``wake`` is called when it is over."""
-        lock, poller = self._shared.lock, self._shared.poller
         self._passage = await open_passage(
             self._source,
             self._sink,
-            self._count,
             self._tap,
-            lock,
             wake,
-            poller,
+            self._shared.poller,
             passes_end=passes_end,
             at_once=at_once,
         )
+        self._count.passage = self._passage
         return self._passage is not None
 
     def close(self) -> None:
@@ -147,7 +144,9 @@ class Pump:
         passage, self._passage = self._passage, None
         if passage is not None:
             passage.stop()
-            self._moved += passage.moved
+            self._count.passage = None
+            self._count.counted += passage.received
+            self._taken += passage.taken
             self._pending = memoryview(passage.unsent)
             self._at_end = passage.passed_end
 
@@ -206,7 +205,7 @@ class Pump:
         """Do what has to be done before bytes go on, and let the tap see them."""
         if (gate := self._shut_gate) is not None:
             await gate.open()
-        self._count(len(view))
+        self._count.counted += len(view)
         return view if self._tap is None else self._tap(view)
 
     async def _deliver(self) -> None:
@@ -214,7 +213,7 @@ class Pump:
         while self._pending:
             with anyio.CancelScope() as self._sending:
                 sent = await send_some(self._sink, self._pending)
-                self._moved += sent
+                self._taken += sent
                 self._pending = self._pending[sent:]
 
 

@@ -7,12 +7,30 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from ..values.events import InputsChanged, LineErrors, LineEvent, Lost
+from .copy.passage import Passage
 
-__all__ = ["NO_ERRORS", "BridgeEnd", "BridgeStats", "Side"]
+__all__ = ["NO_ERRORS", "BridgeEnd", "BridgeStats", "Count", "Side"]
 
 NO_ERRORS = LineErrors()
 
 Side: TypeAlias = Literal["a", "b", "hook"]
+
+
+@dataclass(slots=True)
+class Count:
+    """Counts the bytes that come from an end.
+
+    :param counted: those of passages that are over, or that came without one
+    :param passage: counts for itself while it is there
+    """
+
+    counted: int = 0
+    passage: Passage | None = None
+
+    @property
+    def bytes(self) -> int:
+        """All of them so far."""
+        return self.counted + (0 if self.passage is None else self.passage.received)
 
 
 @dataclass(slots=True)
@@ -23,8 +41,6 @@ class BridgeStats:
     line changes, or a hook hears events (:class:`serialnet.hooks.Statistics` does).
     """
 
-    bytes_a_to_b: int = 0
-    bytes_b_to_a: int = 0
     requests: int = 0
     refused: int = 0
     events: int = 0
@@ -33,8 +49,20 @@ class BridgeStats:
     line_errors: LineErrors = NO_ERRORS
     losses: int = 0
     """How often the port was lost."""
+    _a_to_b: Count = field(default_factory=Count)
+    _b_to_a: Count = field(default_factory=Count)
     _began: float | None = field(default=None, repr=False, compare=False)
     _ended: float | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def bytes_a_to_b(self) -> int:
+        """Bytes that came from ``a``."""
+        return self._a_to_b.bytes
+
+    @property
+    def bytes_b_to_a(self) -> int:
+        """Bytes that came from ``b``."""
+        return self._b_to_a.bytes
 
     @property
     def duration(self) -> float:
@@ -62,12 +90,6 @@ class BridgeStats:
                 self.line_errors += event
             case Lost():
                 self.losses += 1
-
-    def _count_a_to_b(self, n: int) -> None:
-        self.bytes_a_to_b += n
-
-    def _count_b_to_a(self, n: int) -> None:
-        self.bytes_b_to_a += n
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,19 +7,23 @@ half back: whoever receives or sends next, in the usual way, meets the same agai
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-__all__ = ["Sink", "Source"]
+__all__ = ["NO_SIGNAL", "Sink", "Source"]
+
+# SIGPIPE would end a program that has not left it ignored, as Python does.
+NO_SIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
 
 
 class _Half:
-    __slots__ = ("descriptor", "revoke", "splices")
+    __slots__ = ("descriptor", "revoke", "socket")
 
-    def __init__(self, descriptor: int, *, splices: bool = False) -> None:
+    def __init__(self, descriptor: int, sock: socket.socket | None = None) -> None:
         self.descriptor: int = descriptor
-        #: whether it is a socket with nothing between it and the bytes
-        self.splices: bool = splices
+        #: the stream socket that the descriptor is of, if nothing stands between it and the bytes
+        self.socket: socket.socket | None = sock
         #: gives the half back at once; set by the borrower, called by the owner, in the loop's thread
         self.revoke: Callable[[], object] = _not_borrowed
 
@@ -29,15 +33,15 @@ class Source(_Half, ABC):
 
     __slots__ = ("pauses",)
 
-    def __init__(self, descriptor: int, *, splices: bool = False) -> None:
-        super().__init__(descriptor, splices=splices)
+    def __init__(self, descriptor: int, sock: socket.socket | None = None) -> None:
+        super().__init__(descriptor, sock)
         #: whether what comes next is not for the borrower: it gives the half back when the bytes that it
         #: has are delivered
         self.pauses: bool = False
 
     @abstractmethod
     def read(self, buffer: memoryview) -> memoryview:
-        """Read without blocking.
+        """Read without blocking; whoever has :attr:`socket` may do it there.
 
         :param buffer: the whole of an object that has ``find``, or the first part of it
         :return: the bytes, at the start of ``buffer`` or elsewhere; none, if what comes is not for the
@@ -54,23 +58,30 @@ class Source(_Half, ABC):
 
 
 class Sink(_Half, ABC):
-    """The sending half of a transport. What is written may be written in another thread."""
+    """The sending half of a transport. What is written may be written in another thread.
 
-    __slots__ = ("interject", "send_eof", "write")
+    :param write: writes some bytes without blocking (it raises ``BlockingIOError``); whoever has
+        :attr:`socket` may do it there
+    :param encode: turns data into what is to be written whole
+    """
 
-    def __init__(self, descriptor: int, write: Callable[[memoryview], int], *, splices: bool = False) -> None:
-        super().__init__(descriptor, splices=splices)
-        #: writes without blocking (it raises ``BlockingIOError``) some of what :meth:`encode` returned
+    __slots__ = ("encode", "interject", "send_eof", "write")
+
+    def __init__(
+        self,
+        descriptor: int,
+        write: Callable[[memoryview], int],
+        sock: socket.socket | None = None,
+        encode: Callable[[memoryview], memoryview] | None = None,
+    ) -> None:
+        super().__init__(descriptor, sock)
         self.write: Callable[[memoryview], int] = write
+        self.encode: Callable[[memoryview], memoryview] | None = encode
         #: says, at once, that nothing will follow, where that can be said; raises ``OSError``
         self.send_eof: Callable[[], None] | None = None
         #: writes some bytes of the owner's between two encoded pieces, in the loop's thread; returns how many
         #: were written, perhaps none; set by the borrower
         self.interject: Callable[[bytes], int] = _nothing_written
-
-    def encode(self, data: memoryview) -> memoryview:
-        """Turn data into what is to be written whole."""
-        return data
 
     def remainder(self, wire: memoryview, sent: int) -> int:
         """How many bytes must still follow the first ``sent`` ones, if the rest of the data is dropped."""
@@ -80,7 +91,7 @@ class Sink(_Half, ABC):
     def give_back(self, unsent: bytes) -> bytes:
         """Give it back, in the loop's thread.
 
-        :param unsent: the rest of what :meth:`encode` returned
+        :param unsent: the rest of what ``encode`` returned
         :return: the part of it which the borrower still has to send, in the usual way
         """
 

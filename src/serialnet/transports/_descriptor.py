@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import socket
 from abc import abstractmethod
 from collections.abc import Callable
 
@@ -27,8 +28,8 @@ class DescriptorTransport(Transport, abstract=True):
     """
 
     _lends = True
-    _splices: bool = False
-    """Whether this is a socket, and reading and writing do nothing to the bytes."""
+    _bare_socket: socket.socket | None = None
+    """The stream socket that this is, if reading and writing do nothing to the bytes."""
 
     _shut_down: Callable[[], None] | None = None
     """Half-closes without blocking, where that works."""
@@ -150,7 +151,7 @@ class _Source(Source):
     __slots__ = ("_read_into", "_transport")
 
     def __init__(self, transport: DescriptorTransport) -> None:
-        super().__init__(transport._descriptor, splices=transport._splices)
+        super().__init__(transport._descriptor, transport._bare_socket)
         self._transport = transport
         self._read_into = transport._read_into
 
@@ -169,7 +170,7 @@ class _Sink(Sink):
     __slots__ = ("_transport",)
 
     def __init__(self, transport: DescriptorTransport) -> None:
-        super().__init__(transport._write_descriptor, transport._write, splices=transport._splices)
+        super().__init__(transport._write_descriptor, transport._write, transport._bare_socket)
         self._transport = transport
 
     @override

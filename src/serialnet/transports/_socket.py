@@ -11,14 +11,13 @@ import anyio
 import anyio.lowlevel
 from typing_extensions import override
 
+from ..core.loan import NO_SIGNAL
 from ..core.transport import Listener, Transport
 from ._descriptor import DescriptorTransport
 
 __all__ = ["BACKLOG", "SocketListener", "SocketTransport", "reason"]
 
 BACKLOG = 64
-# SIGPIPE would end a program that has not left it ignored, as Python does.
-NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 # accept(2) fails so for want of descriptors or memory: not the listener's end.
 SCARCITY = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -26,11 +25,9 @@ SCARCITY = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class SocketTransport(DescriptorTransport, abstract=True):
     """A transport on a connected, non-blocking stream socket, which it owns."""
 
-    _splices = True
-
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock.fileno())
-        self._socket = sock
+        self._socket = self._bare_socket = sock
 
     @override
     def _read_into(self, view: memoryview) -> int:

@@ -3,102 +3,98 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 
 from ...core.transport import Transport
 from . import thread
 from .lane import OFF, Lane, Tap
-from .poller import Poller, Ride
+from .poller import Poller
+from .socket_lane import SocketLane
 
 __all__ = ["Passage", "open_passage"]
 
 
-class Passage(Ride):
-    """A direction whose halves are lent, while a poller copies it."""
+class Passage:
+    """A direction whose halves are lent, while a poller copies it.
 
-    __slots__ = ("_poller", "_stopped", "unsent")
+    :param at_once: whether what is there already is copied now
+    """
 
-    def __init__(
-        self,
-        lane: Lane,
-        lock: threading.Lock,
-        wake: Callable[[], None],
-        poller: Poller | None,
-        at_once: bool,
-    ) -> None:
-        super().__init__(lane, lock, wake)
+    __slots__ = ("_is_given_back", "_lane", "_poller", "unsent")
+
+    def __init__(self, lane: Lane, poller: Poller | None, *, at_once: bool) -> None:
+        self._lane = lane
         self.unsent: bytes = b""
         """After the end: what was received and has still to be sent."""
-        self._stopped = False
+        self._is_given_back = False
         lane.source.revoke = lane.sink.revoke = self.stop
         lane.sink.interject = self._interject
-        with lock:
+        with thread.turns if poller is None else poller.turns:
             if at_once:
                 lane.readable()
-            if poller is None:
-                poller = thread.add(self)
-            else:
-                poller.add(self)
-        self._poller = poller
+            self._poller = thread.poller() if poller is None else poller
+            self._poller.add(lane)
 
     @property
-    def moved(self) -> int:
-        """Bytes that the sink has taken."""
-        return self.lane.moved
+    def received(self) -> int:
+        """Bytes that came from the source."""
+        return self._lane.received
+
+    @property
+    def taken(self) -> int:
+        """Bytes that the sink did not take at once, and has taken by now."""
+        return self._lane.taken
 
     @property
     def is_over(self) -> bool:
         """Whether it has stopped, by itself or not."""
-        return self.lane.state is OFF
+        return self._lane.state is OFF
 
     @property
     def at_end(self) -> bool:
         """Whether the source is at its end of file, and all that came before has been delivered."""
-        return self.lane.at_end
+        return self._lane.at_end
 
     @property
     def passed_end(self) -> bool:
         """Whether the sink was told of it."""
-        return self.lane.passed_end
+        return self._lane.passed_end
 
     def discard(self) -> None:
         """Throw away what was received and not sent."""
-        with self.lock:
-            self.lane.discard()
+        with self._poller.turns:
+            self._lane.discard()
 
     def stop(self) -> None:
         """Stop copying, and give the halves back.
 
-        The lock is the acknowledgement: once it is ours, the poller does not touch the descriptors any more.
+        The turn is the acknowledgement: in it, and afterwards, the poller does not touch the descriptors.
         """
-        if self._stopped:
+        if self._is_given_back:
             return
-        self._stopped = True
-        lane = self.lane
+        self._is_given_back = True
+        lane = self._lane
         unsent = b""
-        # At the interpreter's end the thread stands still for ever, perhaps with the lock.
+        # At the interpreter's end the thread stands still for ever, perhaps in its turn.
         if not (self._poller.forgotten or sys.is_finalizing()):
-            with self.lock:
-                self._poller.remove(self)
+            with self._poller.turns:
+                self._poller.remove(lane)
                 was_over = self.is_over
                 unsent = lane.stop()
                 if not was_over:
-                    self.wake()
+                    lane.wake()
         lane.source.give_back(lane.error)
         self.unsent = lane.sink.give_back(unsent)
 
     def _interject(self, wire: bytes) -> int:
-        with self.lock:
-            return self.lane.interject(wire)
+        with self._poller.turns:
+            return self._lane.interject(wire)
 
 
 async def open_passage(
     source: Transport,
     sink: Transport,
-    count: Callable[[int], None],
     tap: Tap | None,
-    lock: threading.Lock,
     wake: Callable[[], None],
     poller: Poller | None = None,
     *,
@@ -107,9 +103,7 @@ async def open_passage(
 ) -> Passage | None:
     """Send a direction through a poller, if both ends can lend what it needs now.
 
-    :param count: told of each read, in bytes
-    :param lock: the same for both directions of a bridge
-    :param wake: called when the passage is over, in whatever thread, with the lock held
+    :param wake: called when the passage is over, in whatever thread, within the poller's turn
     :param poller: who copies; ``None`` for the thread that all share
     :param passes_end: whether an end of file is passed on at once, where the sink can do that
     :param at_once: whether what is there already is copied now, rather than when the poller gets to it; if
@@ -126,4 +120,9 @@ async def open_passage(
             from_.give_back(None)
     if to is None:
         return None
-    return Passage(Lane(from_, to, count, tap, passes_end=passes_end), lock, wake, poller, at_once)
+    lane: Lane
+    if tap is None and from_.socket is not None and to.socket is not None:
+        lane = SocketLane(from_, to, from_.socket, to.socket, wake, passes_end=passes_end)
+    else:
+        lane = Lane(from_, to, wake, tap, passes_end=passes_end)
+    return Passage(lane, poller, at_once=at_once)

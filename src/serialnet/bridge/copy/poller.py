@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from .lane import OFF, READING, SENDING, Lane
-from .readiness import GONE, IN, OUT, Notifier, Readiness, is_gone
+from .readiness import GONE, IN, ONCE, OUT, Notifier, Readiness, is_gone
+from .turns import Turns
 
-__all__ = ["Poller", "Ride"]
+__all__ = ["Poller"]
 
 logger: logging.Logger = logging.getLogger("serialnet.bridge")
 
@@ -23,49 +23,34 @@ READABLE = IN | GONE
 WRITABLE = OUT | GONE
 
 
-class Ride:
-    """A lane while a poller drives it.
+@dataclass(slots=True)
+class _Look:
+    """What a sink for which a lane waits had taken when it was looked at, and how often it was in vain."""
 
-    :param lock: held while the lane is touched; the lanes of one bridge share descriptors, and one lock
-    :param wake: called when the lane has gone off by itself, in whatever thread
-    """
-
-    __slots__ = ("lane", "lock", "looks", "seen", "wake")
-
-    def __init__(self, lane: Lane, lock: threading.Lock, wake: Callable[[], None]) -> None:
-        self.lane: Lane = lane
-        self.lock: threading.Lock = lock
-        self.wake: Callable[[], None] = wake
-        self.seen: int = 0
-        self.looks: int = 0
-
-
-class _Entry:
-    """A descriptor: whose source it is, whose sink, and what is waited for."""
-
-    __slots__ = ("lock", "mask", "reader", "writer")
-
-    def __init__(self, lock: threading.Lock) -> None:
-        self.lock = lock
-        self.reader: Ride | None = None
-        self.writer: Ride | None = None
-        self.mask = 0
+    taken: int
+    looks: int = 0
 
 
 class Poller:
     """Lanes and their descriptors.
 
-    Rides are added and removed by any thread. :meth:`dispatch` is called by one, and takes a bridge's lock
-    for each of its events: so whoever holds that lock and has removed a ride knows that nobody touches its
-    descriptors any more.
+    Lanes are added and removed by any thread, in its :attr:`turns`. :meth:`dispatch` is called by one, and
+    works in a turn of its own, which it gives up between any two events when that is wanted: so whoever has
+    a turn and has removed a lane knows that nobody touches its descriptors any more.
 
     :param readiness: tells which descriptors are ready; if it does so unasked, by :meth:`handle`
+    :param turns: those of pollers that follow each other
     """
 
-    def __init__(self, readiness: Notifier | None = None) -> None:
+    def __init__(self, readiness: Notifier | None = None, turns: Turns | None = None) -> None:
         self._readiness: Notifier = Readiness() if readiness is None else readiness
-        self._entries: dict[int, _Entry] = {}
-        self._sending: set[Ride] = set()
+        self.turns: Turns = Turns() if turns is None else turns
+        # By descriptor: whose source it is, whose sink, and what is waited for.
+        self._readers: list[Lane | None] = []
+        self._writers: list[Lane | None] = []
+        self._masks: list[int] = []
+        self._lanes = 0
+        self._sending: dict[Lane, _Look] = {}
         self._next_look = 0.0
         self.forgotten: bool = False
         """Whether this is the child of a fork, where all belongs to the parent."""
@@ -73,7 +58,7 @@ class Poller:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to drive."""
-        return not self._entries
+        return not self._lanes
 
     @property
     def is_sending(self) -> bool:
@@ -88,28 +73,26 @@ class Poller:
         """Close what the poller itself has open."""
         self._readiness.close()
 
-    def add(self, ride: Ride) -> None:
-        """Drive a lane; its lock is held."""
-        lane = ride.lane
-        self._entry(lane.sink.descriptor, ride.lock).writer = ride
-        self._entry(lane.source.descriptor, ride.lock).reader = ride
-        self._attend(ride)
+    def add(self, lane: Lane) -> None:
+        """Drive a lane."""
+        source, sink = lane.source.descriptor, lane.sink.descriptor
+        self._make_room(max(source, sink))
+        self._readers[source] = lane
+        self._writers[sink] = lane
+        self._lanes += 1
+        self._attend(lane)
 
-    def remove(self, ride: Ride) -> None:
-        """Drive a lane no longer; its lock is held. It may have gone off already."""
-        self._sending.discard(ride)
-        lane = ride.lane
-        for descriptor in (lane.source.descriptor, lane.sink.descriptor):
-            entry = self._entries.get(descriptor)
-            if entry is None:
-                continue
-            if entry.reader is ride:
-                entry.reader = None
-            if entry.writer is ride:
-                entry.writer = None
-            self._watch(descriptor, entry)
-            if entry.reader is None and entry.writer is None:
-                del self._entries[descriptor]
+    def remove(self, lane: Lane) -> None:
+        """Drive a lane no longer. It may have gone off already."""
+        source, sink = lane.source.descriptor, lane.sink.descriptor
+        if self._readers[source] is not lane:
+            return
+        self._sending.pop(lane, None)
+        self._readers[source] = None
+        self._writers[sink] = None
+        self._lanes -= 1
+        self._watch(source)
+        self._watch(sink)
 
     def dispatch(self, timeout: float | None = 0) -> bool:
         """Wait for events, and let the lanes concerned do their bit.
@@ -120,62 +103,58 @@ class Poller:
             left = max(0.0, self._next_look - time.monotonic())
             timeout = left if timeout is None else min(left, timeout)
         ready = self._readiness.poll(timeout, MOST_EVENTS)
-        for descriptor, events in ready:
-            self.handle(descriptor, events)
-        if self._sending and time.monotonic() >= self._next_look:
-            self._look()
+        turns, readers = self.turns, self._readers
+        with turns:
+            for descriptor, events in ready:
+                if turns.wanted:
+                    turns.give_way()
+                # What mostly happens needs no other call.
+                if events == IN and (lane := readers[descriptor]) is not None and lane.state is READING:
+                    if lane.readable():
+                        self._watch_anew(descriptor)
+                    if lane.state is not READING:
+                        self._attend(lane)
+                else:
+                    self.handle(descriptor, events)
+            if self._sending and time.monotonic() >= self._next_look:
+                self._look()
         return bool(ready)
 
     def handle(self, descriptor: int, events: int) -> None:
         """Let the lanes of a descriptor do their bit."""
-        # The descriptor may belong to another bridge since: then this event is a false alarm.
-        entry = self._entries.get(descriptor)
-        if entry is None:
-            self._unknown(descriptor)
-            return
-        with entry.lock:
-            self._handle(descriptor, entry, events)
-
-    def _handle(self, descriptor: int, entry: _Entry, events: int) -> None:
-        if events & WRITABLE and (ride := entry.writer) is not None and ride.lane.state is SENDING:
-            lane = ride.lane
-            moved = lane.moved
-            lane.writable()
-            if lane.state is SENDING and lane.moved == moved and is_gone(descriptor):
+        # The descriptor may be another lane's since: then this event is a false alarm.
+        reader, writer = self._readers[descriptor], self._writers[descriptor]
+        if events & WRITABLE and writer is not None and writer.state is SENDING:
+            taken = writer.taken
+            writer.writable()
+            if writer.state is SENDING and writer.taken == taken and is_gone(descriptor):
                 # A PTY without a client takes nothing, and is called ready for ever.
-                lane.state = OFF
-            if lane.state is not SENDING:
-                self._attend(ride)
-        if events & READABLE and (ride := entry.reader) is not None and ride.lane.state is READING:
-            lane = ride.lane
-            lane.readable()
-            if lane.state is not READING:
-                self._attend(ride)
+                writer.state = OFF
+            if writer.state is not SENDING:
+                self._attend(writer)
+        if events & READABLE and reader is not None and reader.state is READING:
+            if reader.readable() or events != IN:
+                self._watch_anew(descriptor)
+            if reader.state is not READING:
+                self._attend(reader)
+        if reader is writer is None:
+            self._unknown(descriptor)
 
-    def _entry(self, descriptor: int, lock: threading.Lock) -> _Entry:
-        entry = self._entries.get(descriptor)
-        if entry is None:
-            entry = self._entries[descriptor] = _Entry(lock)
-        return entry
-
-    def _attend(self, ride: Ride) -> None:
+    def _attend(self, lane: Lane) -> None:
         """Act on a lane's new state."""
-        lane = ride.lane
         if lane.state is OFF:
-            self.remove(ride)
-            ride.wake()
+            self.remove(lane)
+            lane.wake()
             return
         if lane.state is SENDING:
-            ride.seen, ride.looks = lane.moved, 0
-            begins = not self._sending
-            self._sending.add(ride)
-            if begins:
+            if not self._sending:
                 self._next_look = time.monotonic() + STALLED_AFTER / LOOKS
                 self._sending_begins()
+            self._sending[lane] = _Look(lane.taken)
         else:
-            self._sending.discard(ride)
-        for descriptor in (lane.source.descriptor, lane.sink.descriptor):
-            self._watch(descriptor, self._entries[descriptor])
+            self._sending.pop(lane, None)
+        self._watch(lane.source.descriptor)
+        self._watch(lane.sink.descriptor)
 
     def _unknown(self, descriptor: int) -> None:
         """Take note of an event of a descriptor that is no lane's."""
@@ -183,18 +162,30 @@ class Poller:
     def _sending_begins(self) -> None:
         """Have :meth:`dispatch` called now and then, until :attr:`is_sending` is false."""
 
-    def _watch(self, descriptor: int, entry: _Entry) -> None:
+    def _make_room(self, descriptor: int) -> None:
+        """Let a descriptor have its places."""
+        more = descriptor + 1 - len(self._masks)
+        if more > 0:
+            self._readers += [None] * more
+            self._writers += [None] * more
+            self._masks += [0] * more
+
+    def _watch(self, descriptor: int) -> None:
+        """Be told of what the lanes of a descriptor wait for, and of nothing else."""
+        reader, writer, before = self._readers[descriptor], self._writers[descriptor], self._masks[descriptor]
         mask = 0
-        if entry.reader is not None and entry.reader.lane.state is READING:
+        if reader is not None and reader.state is READING:
             mask = IN
-        if entry.writer is not None and entry.writer.lane.state is SENDING:
+        if writer is not None and writer.state is SENDING:
             mask |= OUT
-        if mask == entry.mask:
+        elif mask and reader is not None and reader.tells_rest:
+            mask |= ONCE
+        if mask == before:
             return
         try:
             if not mask:  # a hang-up is reported even to those who wait for nothing
                 self._readiness.unregister(descriptor)
-            elif entry.mask:
+            elif before:
                 self._readiness.modify(descriptor, mask)
             else:
                 self._readiness.register(descriptor, mask)
@@ -202,25 +193,31 @@ class Poller:
             # A file, say, is always ready and cannot be waited for.
             logger.debug("cannot wait for descriptor %d: %s", descriptor, error)
             mask = 0
-            for ride in (entry.reader, entry.writer):
-                if ride is not None and ride.lane.state is not OFF:
-                    ride.lane.state = OFF
-                    ride.wake()
-        entry.mask = mask
+            for lane in (reader, writer):
+                if lane is not None and lane.state is not OFF:
+                    lane.state = OFF
+                    lane.wake()
+        self._masks[descriptor] = mask
+
+    def _watch_anew(self, descriptor: int) -> None:
+        """Be told of what there is now, though it may have been told before."""
+        mask = self._masks[descriptor]
+        if mask & ONCE:
+            self._readiness.modify(descriptor, mask)
 
     def _look(self) -> None:
         """Turn lanes off whose sink takes nothing."""
         self._next_look = time.monotonic() + STALLED_AFTER / LOOKS
-        for ride in list(self._sending):
-            with ride.lock:
-                lane = ride.lane
-                if lane.state is not SENDING:
-                    continue
-                lane.compact()
-                if lane.moved != ride.seen:
-                    ride.seen, ride.looks = lane.moved, 0
-                    continue
-                ride.looks += 1
-                if ride.looks > LOOKS:
-                    lane.state = OFF
-                    self._attend(ride)
+        for lane, look in list(self._sending.items()):
+            if self.turns.wanted:
+                self.turns.give_way()
+            if lane.state is not SENDING:
+                continue
+            lane.compact()
+            if lane.taken != look.taken:
+                look.taken, look.looks = lane.taken, 0
+                continue
+            look.looks += 1
+            if look.looks > LOOKS:
+                lane.state = OFF
+                self._attend(lane)

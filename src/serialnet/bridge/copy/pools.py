@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 
-__all__ = ["PIPE_SIZE", "Pipe", "forget_pipes", "give_pipe", "give_scratch", "take_pipe", "take_scratch"]
+__all__ = [
+    "PIPE_SIZE",
+    "Pipe",
+    "forget_pipes",
+    "give_pipe",
+    "give_scratch",
+    "pop_scratch",
+    "push_scratch",
+    "take_pipe",
+    "take_scratch",
+]
 
 SCRATCH_SIZE = 256 * 1024
 PIPE_SIZE = 512 * 1024
@@ -32,6 +43,11 @@ def give_scratch(scratch: memoryview) -> None:
     """Give a buffer back."""
     if len(_scratches) < MOST_IDLE:
         _scratches.append(scratch)
+
+
+# The same for whoever takes and gives back in one go, without a call of Python.
+pop_scratch: Callable[[], memoryview] = _scratches.pop
+push_scratch: Callable[[memoryview], None] = _scratches.append
 
 
 class Pipe:

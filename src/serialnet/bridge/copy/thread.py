@@ -13,17 +13,20 @@ import threading
 
 from typing_extensions import override
 
-from .poller import Poller, Ride
+from .lane import Lane
+from .poller import Poller
 from .pools import forget_pipes
 from .readiness import IN
+from .turns import Turns
 from .waker import Waker, forget_wakers
 
-__all__ = ["add"]
+__all__ = ["poller", "turns"]
 
 # How long the thread outlives its last lane.
 IDLE = 2.0
 
-_lock = threading.Lock()
+turns: Turns = Turns()
+"""Those of the poller, and of making one."""
 _poller: _Poller | None = None
 
 
@@ -31,8 +34,9 @@ class _Poller(Poller):
     """A poller for a thread, which it lets sleep when nothing happens."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(turns=turns)
         self._waker = Waker()
+        self._make_room(self._waker.descriptor)
         self._readiness.register(self._waker.descriptor, IN)
         self._rests = False
 
@@ -44,8 +48,8 @@ class _Poller(Poller):
         self._rests = False
 
     @override
-    def remove(self, ride: Ride) -> None:
-        super().remove(ride)
+    def remove(self, lane: Lane) -> None:
+        super().remove(lane)
         if self.is_empty:
             self._stir()
 
@@ -67,16 +71,13 @@ class _Poller(Poller):
             self._waker.wake()
 
 
-def add(ride: Ride) -> Poller:
-    """Drive a lane, whose lock is held, from another thread; returns what drives it."""
+def poller() -> Poller:
+    """Return the poller, whose thread runs; to be called in a turn, within which a lane is added."""
     global _poller
-    with _lock:
-        if _poller is None:
-            poller = _Poller()
-            threading.Thread(target=_run, args=(poller,), name="serialnet-copy", daemon=True).start()
-            _poller = poller
-        _poller.add(ride)
-        return _poller
+    if _poller is None:
+        _poller = _Poller()
+        threading.Thread(target=_run, args=(_poller,), name="serialnet-copy", daemon=True).start()
+    return _poller
 
 
 def _run(poller: _Poller) -> None:
@@ -86,7 +87,7 @@ def _run(poller: _Poller) -> None:
     while True:
         if poller.dispatch(IDLE):
             continue
-        with _lock:
+        with turns:
             if poller.is_empty:
                 _poller = None
                 poller.close()
@@ -99,9 +100,9 @@ def _after_fork() -> None:
 
     The child shares the kernel's objects: what it removed from the epoll instance, the parent would miss.
     """
-    global _lock, _poller
+    global _poller, turns
     forget_wakers()
-    _lock = threading.Lock()
+    turns = Turns()
     if _poller is not None:
         _poller.forgotten = True
         _poller.close()

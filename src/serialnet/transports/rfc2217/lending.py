@@ -72,14 +72,10 @@ class SessionSink(Sink):
     __slots__ = ("_give_back", "_over")
 
     def __init__(self, over: Sink, give_back: Callable[[bytes], None]) -> None:
-        super().__init__(over.descriptor, over.write)
+        super().__init__(over.descriptor, over.write, encode=_escaped)
         over.revoke = self._revoke
         self._over = over
         self._give_back = give_back
-
-    @override
-    def encode(self, data: memoryview) -> memoryview:
-        return memoryview(escape(data))
 
     @override
     def remainder(self, wire: memoryview, sent: int) -> int:
@@ -94,3 +90,7 @@ class SessionSink(Sink):
 
     def _revoke(self) -> None:
         self.revoke()
+
+
+def _escaped(data: memoryview) -> memoryview:
+    return memoryview(escape(data))

@@ -1,0 +1,219 @@
+"""The lane between two sockets, and the poller that is told once only of what they have."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+import pytest
+from typing_extensions import override
+
+from serialnet.bridge.copy import socket_lane
+from serialnet.bridge.copy.lane import OFF, READING, SENDING
+from serialnet.bridge.copy.poller import Poller
+from serialnet.bridge.copy.socket_lane import SocketLane
+from serialnet.bridge.copy.turns import Turns
+from serialnet.core.loan import Sink, Source
+
+SIZE = 4096
+
+
+class From(Source):
+    @override
+    def read(self, buffer: memoryview) -> memoryview:
+        raise AssertionError("it reads from the socket itself")
+
+    @override
+    def give_back(self, error: Exception | None) -> None:
+        pass
+
+
+class To(Sink):
+    @override
+    def give_back(self, unsent: bytes) -> bytes:
+        return unsent
+
+
+class Ends:
+    """A lane, and what is beyond its sockets."""
+
+    def __init__(self) -> None:
+        self.before, from_ = socket.socketpair()
+        to, self.behind = socket.socketpair()
+        self.sockets = (self.before, from_, to, self.behind)
+        for sock in self.sockets:
+            sock.setblocking(False)
+        self.woken = 0
+        source, sink = From(from_.fileno(), from_), To(to.fileno(), to.send, to)
+        sink.send_eof = lambda: to.shutdown(socket.SHUT_WR)
+        self.lane = SocketLane(source, sink, from_, to, self.wake, passes_end=True)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+@contextmanager
+def lane() -> Iterator[Ends]:
+    ends = Ends()
+    try:
+        yield ends
+    finally:
+        ends.lane.stop()
+        for sock in ends.sockets:
+            sock.close()
+
+
+@contextmanager
+def driven() -> Iterator[tuple[Ends, Poller]]:
+    with lane() as ends, closing(Poller()) as poller:
+        poller.add(ends.lane)
+        yield ends, poller
+        poller.remove(ends.lane)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a buffer be filled easily."""
+    monkeypatch.setattr(socket_lane, "pop_scratch", lambda: memoryview(bytearray(SIZE)))
+    monkeypatch.setattr(socket_lane, "push_scratch", lambda scratch: None)
+
+
+@pytest.mark.parametrize(("sent", "more"), [(1, False), (SIZE - 1, False), (SIZE, True), (SIZE + 1, True)])
+def test_it_says_when_it_may_have_left_something(sent: int, more: bool, small: None) -> None:
+    with lane() as ends:
+        ends.before.send(bytes(sent))
+        assert ends.lane.readable() is more
+        assert len(ends.behind.recv(2 * SIZE)) == ends.lane.received == min(sent, SIZE)
+
+
+def test_there_may_be_nothing() -> None:
+    with lane() as ends:
+        assert not ends.lane.readable()
+        assert ends.lane.state is READING
+
+
+def test_the_end_is_passed_on() -> None:
+    with lane() as ends:
+        ends.before.shutdown(socket.SHUT_WR)
+        ends.lane.readable()
+        assert (ends.lane.state, ends.lane.at_end, ends.lane.passed_end) == (OFF, True, True)
+        assert ends.behind.recv(1) == b""
+
+
+def test_a_broken_source_and_a_broken_sink() -> None:
+    with lane() as ends:
+        ends.before.send(b"lost")
+        ends.sockets[1].close()
+        ends.lane.readable()
+        assert isinstance(ends.lane.error, OSError)
+        assert ends.lane.state is OFF
+    with lane() as ends:
+        ends.before.send(b"kept")
+        ends.behind.close()
+        ends.lane.readable()
+        assert (ends.lane.state, ends.lane.error) == (OFF, None)
+        assert ends.lane.stop() == b"kept"
+
+
+@pytest.mark.parametrize("splices", [False, True])
+def test_what_the_sink_does_not_take_is_kept_and_given_back(splices: bool) -> None:
+    with lane() as ends:
+        sent = taken = b""
+        while ends.lane.state is READING:
+            block = os.urandom(60_000 if splices else 10_000)
+            ends.before.send(block)
+            sent += block
+            ends.lane.readable()
+        assert ends.lane.state is SENDING
+        taken += ends.behind.recv(100)
+        ends.lane.writable()
+        unsent = ends.lane.stop()
+        ends.sockets[2].close()
+        while block := ends.behind.recv(1 << 20):
+            taken += block
+        assert taken + unsent == sent
+
+
+def test_an_end_that_came_along_with_bytes_is_met() -> None:
+    """Nothing tells of it again once the bytes were read."""
+    with driven() as (ends, poller):
+        ends.before.send(b"last words")
+        ends.before.shutdown(socket.SHUT_WR)
+        while poller.dispatch(0.1):
+            pass
+        assert (ends.lane.state, ends.lane.at_end, ends.woken) == (OFF, True, 1)
+        assert (ends.behind.recv(100), ends.behind.recv(100)) == (b"last words", b"")
+
+
+def test_what_fills_many_buffers_goes_on_by_itself(small: None) -> None:
+    with driven() as (ends, poller):
+        ends.before.send(bytes(20 * SIZE))
+        while poller.dispatch(0.1):
+            pass
+        assert ends.lane.received == 20 * SIZE
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_byte_waits_for_another(seed: int) -> None:
+    """Whatever comes and goes at whatever time: when nothing happens any more, nothing is left."""
+    rng = random.Random(seed)
+    sent, seen = hashlib.sha256(), hashlib.sha256()
+    with driven() as (ends, poller):
+        for _ in range(300):
+            step = rng.random()
+            if step < 0.4:
+                block = rng.randbytes(rng.choice([1, 100, 5000, 40_000]))
+                try:
+                    n = ends.before.send(block)
+                except BlockingIOError:
+                    n = 0
+                sent.update(block[:n])
+            elif step < 0.7:
+                poller.dispatch(0)
+            else:
+                with suppress(BlockingIOError):
+                    seen.update(ends.behind.recv(rng.choice([1, 100, 200_000])))
+        ends.before.shutdown(socket.SHUT_WR)
+        while ends.lane.state is not OFF:
+            assert poller.dispatch(5)
+            with suppress(BlockingIOError):
+                seen.update(ends.behind.recv(1 << 20))
+        ends.behind.setblocking(True)
+        while block := ends.behind.recv(1 << 20):
+            seen.update(block)
+    assert seen.digest() == sent.digest()
+
+
+def test_a_busy_holder_lets_others_have_their_turn() -> None:
+    turns = Turns()
+    begun, done = threading.Event(), threading.Event()
+    had: list[int] = []
+
+    def be_busy() -> None:
+        with turns:
+            begun.set()
+            while not done.is_set():
+                if turns.wanted:
+                    turns.give_way()
+
+    def take_turns(number: int) -> None:
+        for _ in range(100):
+            with turns:
+                had.append(number)
+
+    busy = threading.Thread(target=be_busy)
+    others = [threading.Thread(target=take_turns, args=(number,)) for number in range(3)]
+    busy.start()
+    assert begun.wait(10)
+    for thread in others:
+        thread.start()
+    for thread in others:
+        thread.join(30)
+    done.set()
+    busy.join(10)
+    assert sorted(had) == [0] * 100 + [1] * 100 + [2] * 100
