@@ -7,8 +7,9 @@ import os
 import random
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from typing import TypeAlias
 
 import pytest
 from typing_extensions import override
@@ -39,12 +40,23 @@ class To(Sink):
         return unsent
 
 
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = socket.create_connection(server.getsockname())
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return near, server.accept()[0]
+
+
+Pair: TypeAlias = Callable[[], tuple[socket.socket, socket.socket]]
+PAIRS: tuple[Pair, ...] = (tcp_pair, socket.socketpair)
+
+
 class Ends:
     """A lane, and what is beyond its sockets."""
 
-    def __init__(self) -> None:
-        self.before, from_ = socket.socketpair()
-        to, self.behind = socket.socketpair()
+    def __init__(self, pair: Pair) -> None:
+        self.before, from_ = pair()
+        to, self.behind = pair()
         self.sockets = (self.before, from_, to, self.behind)
         for sock in self.sockets:
             sock.setblocking(False)
@@ -58,8 +70,8 @@ class Ends:
 
 
 @contextmanager
-def lane() -> Iterator[Ends]:
-    ends = Ends()
+def lane(pair: Pair = socket.socketpair) -> Iterator[Ends]:
+    ends = Ends(pair)
     try:
         yield ends
     finally:
@@ -69,8 +81,8 @@ def lane() -> Iterator[Ends]:
 
 
 @contextmanager
-def driven() -> Iterator[tuple[Ends, Poller]]:
-    with lane() as ends, closing(Poller()) as poller:
+def driven(pair: Pair) -> Iterator[tuple[Ends, Poller]]:
+    with lane(pair) as ends, closing(Poller()) as poller:
         poller.add(ends.lane)
         yield ends, poller
         poller.remove(ends.lane)
@@ -139,9 +151,10 @@ def test_what_the_sink_does_not_take_is_kept_and_given_back(splices: bool) -> No
         assert taken + unsent == sent
 
 
-def test_an_end_that_came_along_with_bytes_is_met() -> None:
+@pytest.mark.parametrize("pair", PAIRS)
+def test_an_end_that_came_along_with_bytes_is_met(pair: Pair) -> None:
     """Nothing tells of it again once the bytes were read."""
-    with driven() as (ends, poller):
+    with driven(pair) as (ends, poller):
         ends.before.send(b"last words")
         ends.before.shutdown(socket.SHUT_WR)
         while poller.dispatch(0.1):
@@ -150,20 +163,49 @@ def test_an_end_that_came_along_with_bytes_is_met() -> None:
         assert (ends.behind.recv(100), ends.behind.recv(100)) == (b"last words", b"")
 
 
-def test_what_fills_many_buffers_goes_on_by_itself(small: None) -> None:
-    with driven() as (ends, poller):
+@pytest.mark.parametrize("pair", PAIRS)
+def test_what_fills_many_buffers_goes_on_by_itself(pair: Pair, small: None) -> None:
+    with driven(pair) as (ends, poller):
         ends.before.send(bytes(20 * SIZE))
         while poller.dispatch(0.1):
             pass
         assert ends.lane.received == 20 * SIZE
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_urgent_data_does_not_hold_back_what_follows(told: bool) -> None:
+    """A read stops in front of it, as when a telnet client interrupts."""
+    with driven(tcp_pair) as (ends, poller):
+        ends.before.send(b"before")
+        if told:
+            poller.dispatch(1)
+        ends.before.send(b"!", socket.MSG_OOB)
+        ends.before.send(b"after")
+        while poller.dispatch(0.1):
+            pass
+        assert ends.behind.recv(100) == b"beforeafter"
+        ends.before.send(b"again")
+        poller.dispatch(1)
+        assert ends.behind.recv(100) == b"again"
+        assert not poller.dispatch(0.01)
+
+
+def test_a_passed_descriptor_does_not_hold_back_what_follows() -> None:
+    with driven(socket.socketpair) as (ends, poller):
+        socket.send_fds(ends.before, [b"before"], [0])
+        ends.before.send(b"after")
+        while poller.dispatch(0.1):
+            pass
+        assert ends.behind.recv(100) == b"beforeafter"
+
+
+@pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("seed", range(20))
-def test_no_byte_waits_for_another(seed: int) -> None:
+def test_no_byte_waits_for_another(seed: int, pair: Pair) -> None:
     """Whatever comes and goes at whatever time: when nothing happens any more, nothing is left."""
     rng = random.Random(seed)
     sent, seen = hashlib.sha256(), hashlib.sha256()
-    with driven() as (ends, poller):
+    with driven(pair) as (ends, poller):
         for _ in range(300):
             step = rng.random()
             if step < 0.4:

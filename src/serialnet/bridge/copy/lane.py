@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from enum import Enum
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 import anyio
 
@@ -66,11 +66,9 @@ class Lane:
         "source",
         "state",
         "taken",
+        "tells_rest",
         "wake",
     )
-
-    tells_rest: ClassVar[bool] = False
-    """Whether :meth:`readable` returns whether it has left something behind."""
 
     def __init__(
         self,
@@ -84,6 +82,8 @@ class Lane:
         self.source: Source = source
         self.sink: Sink = sink
         self.wake: Callable[[], None] = wake
+        self.tells_rest: bool = False
+        """Whether :meth:`readable` returns whether it may have left something behind."""
         self.state: State = READING
         self.received: int = 0
         """Bytes that came from the source."""

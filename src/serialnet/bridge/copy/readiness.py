@@ -17,10 +17,10 @@ from typing import Protocol
 __all__ = ["GONE", "IN", "ONCE", "OUT", "Notifier", "Readiness", "is_gone"]
 
 IN, OUT = 0x001, 0x004
-# As a wish: not to be told again of what was told before (EPOLLET), but of a half-closed end (EPOLLRDHUP).
-# Only for sockets, of which a read that fills no buffer leaves nothing behind; epoll heeds it, which saves
-# the kernel another look at each that was ready.
-ONCE = (0x8000_0000 | 0x2000) if sys.platform == "linux" else 0
+# As a wish, which only epoll heeds: not to be told again of what was told before (EPOLLET), which saves the
+# kernel another look at each that was ready; but to be told of what may lie behind a read that fills no
+# buffer: the end of file (EPOLLRDHUP), and whatever follows urgent data (EPOLLPRI).
+ONCE = (0x8000_0000 | 0x2000 | 0x002) if sys.platform == "linux" else 0
 # Told unasked, by epoll: an error (8), a hang-up (16).
 GONE = 0x018
 

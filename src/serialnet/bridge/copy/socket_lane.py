@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from socket import socket
+from socket import AF_INET, AF_INET6, socket
 
 from typing_extensions import override
 
@@ -39,9 +39,6 @@ class SocketLane(Lane):
     state: State
     taken: int
 
-    # A read that does not fill the buffer has taken all that a stream socket had (epoll(7)).
-    tells_rest = True
-
     def __init__(
         self,
         source: Source,
@@ -53,6 +50,9 @@ class SocketLane(Lane):
         passes_end: bool = False,
     ) -> None:
         super().__init__(source, sink, wake, passes_end=passes_end)
+        # A read that does not fill the buffer has taken all (epoll(7)); but one from a Unix socket stops
+        # where a descriptor was passed.
+        self.tells_rest: bool = from_.family in (AF_INET, AF_INET6)
         self._from = from_
         self._to = to
         self._may_splice = hasattr(os, "splice")
