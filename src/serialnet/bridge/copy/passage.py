@@ -20,13 +20,13 @@ class Passage:
     :param at_once: whether what is there already is copied now
     """
 
-    __slots__ = ("_is_given_back", "_lane", "_poller", "unsent")
+    __slots__ = ("_stopped", "_lane", "_poller", "unsent")
 
     def __init__(self, lane: Lane, poller: Poller | None, *, at_once: bool) -> None:
         self._lane = lane
         self.unsent: bytes = b""
         """After the end: what was received and has still to be sent."""
-        self._is_given_back = False
+        self._stopped = False
         lane.source.revoke = lane.sink.revoke = self.stop
         lane.sink.interject = self._interject
         with thread.turns if poller is None else poller.turns:
@@ -70,9 +70,9 @@ class Passage:
 
         The turn is the acknowledgement: in it, and afterwards, the poller does not touch the descriptors.
         """
-        if self._is_given_back:
+        if self._stopped:
             return
-        self._is_given_back = True
+        self._stopped = True
         lane = self._lane
         unsent = b""
         # At the interpreter's end the thread stands still for ever, perhaps in its turn.

@@ -105,6 +105,7 @@ def _after_fork() -> None:
     turns = Turns()
     if _poller is not None:
         _poller.forgotten = True
+        _poller.turns = turns  # the thread may have had its turn
         _poller.close()
         _poller = None
     forget_pipes()
