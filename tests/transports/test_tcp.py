@@ -283,6 +283,25 @@ def hosts(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[int, Any]) -> None:
     monkeypatch.setattr(anyio, "getaddrinfo", resolve)
 
 
+async def test_finding_a_host_and_trying_its_addresses_share_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limited = r"no connection to many:1 within 0\.05 s"
+    async with full_backlog() as silent:
+        before = descriptors()
+        hosts(monkeypatch, *[(socket.AF_INET, ("127.0.0.1", silent))] * 2)
+        with pytest.raises(OpenError, match=limited):
+            await serialnet.connect("tcp://many:1?connect_timeout=0.05")
+        assert descriptors() == before
+
+    async def never(*_: object, **__: object) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(anyio, "getaddrinfo", never)
+    with pytest.raises(OpenError, match=limited):
+        await serialnet.connect("tcp://many:1?connect_timeout=0.05")
+
+
 async def test_all_addresses_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp, "ATTEMPT_DELAY", 0.01)
     async with serialnet.listen("tcp://127.0.0.1:0") as listener, full_backlog() as silent:

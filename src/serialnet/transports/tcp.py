@@ -95,9 +95,9 @@ class _Factory:
         host, port = _host_port(endpoint)
         if port == 0 or not host:
             raise EndpointError(f"'{endpoint}': expected a host and a port to connect to")
+        deadline = anyio.current_time() + options.connect_timeout
         try:
-            with anyio.fail_after(options.connect_timeout):
-                sock = await _connect_any(await _resolve(host, port))
+            sock = await _connect_any(await _resolve(host, port, deadline=deadline), deadline)
             try:
                 return TCPTransport(sock)
             except OSError:  # reset before we looked at it
@@ -136,17 +136,30 @@ class _Factory:
 factory: TransportFactory = _Factory()
 
 
-async def _resolve(host: str | None, port: int, flags: int = 0) -> list[tuple[int, Any]]:
+async def _resolve(
+    host: str | None, port: int, flags: int = 0, deadline: float | None = None
+) -> list[tuple[int, Any]]:
+    if host and _is_ipv4(host):
+        return [(socket.AF_INET, (host, port))]
     try:
         found: Sequence[tuple[Any, ...]]
         try:  # an address in digits asks nobody, so it needs no thread
             numeric = flags | socket.AI_NUMERICHOST
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=numeric)
         except socket.gaierror:
-            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+            with anyio.fail_at(deadline):
+                found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     except UnicodeError as error:
         raise OSError(errno.EINVAL, f"no host has such a name: {error}") from None
     return [(info[0], info[4]) for info in found]
+
+
+def _is_ipv4(host: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _listen_on(family: int, address: Any) -> socket.socket:
@@ -165,35 +178,35 @@ def _listen_on(family: int, address: Any) -> socket.socket:
     return sock
 
 
-async def _connect_any(addresses: Sequence[tuple[int, Any]]) -> socket.socket:
+async def _connect_any(addresses: Sequence[tuple[int, Any]], deadline: float) -> socket.socket:
     """Connect to the first address that answers, starting one after the other (RFC 8305)."""
     if len(addresses) == 1:
-        return await _connect_alone(*addresses[0])
+        return await _connect_alone(*addresses[0], deadline)
     winner: socket.socket | None = None
     errors: list[OSError] = []
 
     async def attempt(family: int, address: Any, failed: anyio.Event) -> None:
         nonlocal winner
-        sock: socket.socket | None = None
         try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            await _connect_one(sock, address)
-            winner = winner or sock
-            tasks.cancel_scope.cancel()
+            sock = await _connect_alone(family, address)
         except OSError as error:
             errors.append(error)
             failed.set()
-        finally:
-            if sock is not None and sock is not winner:
-                sock.close()
+            return
+        if winner is None:
+            winner = sock
+            tasks.cancel_scope.cancel()
+        else:
+            sock.close()
 
     try:
-        async with anyio.create_task_group() as tasks:
-            for family, address in addresses:
-                failed = anyio.Event()
-                tasks.start_soon(attempt, family, address, failed)
-                with anyio.move_on_after(ATTEMPT_DELAY):
-                    await failed.wait()
+        with anyio.fail_at(deadline):
+            async with anyio.create_task_group() as tasks:
+                for family, address in addresses:
+                    failed = anyio.Event()
+                    tasks.start_soon(attempt, family, address, failed)
+                    with anyio.move_on_after(ATTEMPT_DELAY):
+                        await failed.wait()
     except BaseException:
         if winner is not None:
             winner.close()
@@ -203,26 +216,23 @@ async def _connect_any(addresses: Sequence[tuple[int, Any]]) -> socket.socket:
     return winner
 
 
-async def _connect_alone(family: int, address: Any) -> socket.socket:
+async def _connect_alone(family: int, address: Any, deadline: float | None = None) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        await _connect_one(sock, address)
+        sock.setblocking(False)
+        status = sock.connect_ex(address)
+        if status == errno.EINPROGRESS:  # for no longer than this, if the other end is on this machine
+            status = sock.connect_ex(address)
+        if status in (errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK):
+            with anyio.fail_at(deadline):
+                await anyio.wait_writable(sock)
+            status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if status not in (0, errno.EISCONN):
+            raise OSError(status, os.strerror(status))
     except BaseException:
         sock.close()
         raise
     return sock
-
-
-async def _connect_one(sock: socket.socket, address: Any) -> None:
-    sock.setblocking(False)
-    status = sock.connect_ex(address)
-    if status == errno.EINPROGRESS:  # for no longer than this, if the other end is on this machine
-        status = sock.connect_ex(address)
-    if status in (errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK):
-        await anyio.wait_writable(sock)
-        status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if status not in (0, errno.EISCONN):
-        raise OSError(status, os.strerror(status))
 
 
 def _host_port(endpoint: Endpoint) -> tuple[str, int]:
