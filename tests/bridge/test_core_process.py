@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import weakref
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import psutil
 import pytest
@@ -261,6 +264,34 @@ async def test_many_connects_leave_nothing_behind(monkeypatch: pytest.MonkeyPatc
             await anyio.sleep(0.01)
     assert len(pools._scratches) <= pools.MOST_IDLE
     assert not [each for each in threading.enumerate() if each.name.startswith("serialnet")]
+
+
+async def test_a_session_leaves_no_work_to_the_garbage_collector() -> None:
+    async with serialnet.listen("tcp://127.0.0.1:0") as listener:
+
+        async def session() -> list[weakref.ref[object]]:
+            async with (
+                serialnet.connect(listener.urls[0]) as x,
+                await listener.accept() as a,
+                serialnet.connect(listener.urls[0]) as y,
+                await listener.accept() as b,
+            ):
+                bridge = Bridge(a, b)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(bridge.run)
+                    await x.send(b"ping")
+                    assert await y.receive() == b"ping"
+                    await x.send_eof()
+                    await y.send_eof()
+                return [weakref.ref(one) for one in (bridge, a, b)]
+
+        gc.disable()
+        try:
+            left = await session()
+            await anyio.lowlevel.checkpoint()  # the bridge's task goes, too
+            assert [one() for one in left] == [None] * 3
+        finally:
+            gc.enable()
 
 
 async def test_cancelling_at_each_await() -> None:

@@ -74,6 +74,7 @@ class Passage:
             return
         self._stopped = True
         lane = self._lane
+        source, sink = lane.source, lane.sink
         unsent = b""
         # At the interpreter's end the thread stands still for ever, perhaps in its turn.
         if not (self._poller.forgotten or sys.is_finalizing()):
@@ -83,12 +84,18 @@ class Passage:
                 unsent = lane.stop()
                 if not was_over:
                     lane.wake()
-        lane.source.give_back(lane.error)
-        self.unsent = lane.sink.give_back(unsent)
+        source.give_back(lane.error)
+        self.unsent = sink.give_back(unsent)
+        # Else they and we would keep each other in memory until the garbage collector comes.
+        source.revoke = sink.revoke = sink.interject = _given_back
 
     def _interject(self, wire: bytes) -> int:
         with self._poller.turns:
             return self._lane.interject(wire)
+
+
+def _given_back(wire: bytes = b"") -> int:
+    return 0
 
 
 async def open_passage(
