@@ -17,7 +17,7 @@ from .options import names_of, parse_options
 from .registry import TransportFactory, find_factory
 from .transport import Listener, Transport
 
-__all__ = ["Opening", "asks", "check", "connect", "dials", "listen", "option_names"]
+__all__ = ["Opener", "Opening", "asks", "check", "connect", "dials", "listen", "option_names"]
 
 R = TypeVar("R", bound=AsyncResource)
 
@@ -69,6 +69,22 @@ def connect(url: str | Endpoint, **options: object) -> Opening[Transport]:
         return await _connect(endpoint, _resolve(endpoint, options))
 
     return Opening(open_)
+
+
+class Opener:
+    """Opens an endpoint again and again; what carries it is looked up once.
+
+    :raises EndpointError: if it could not be opened for what it says
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._resolved = _resolve(endpoint, {})
+
+    async def open(self, options: dict[str, object]) -> Transport:
+        """Open it, as :func:`connect` does."""
+        resolved = _resolve(self.endpoint, options) if options else self._resolved
+        return await _connect(self.endpoint, resolved)
 
 
 def listen(url: str | Endpoint, **options: object) -> Opening[Listener]:
@@ -184,7 +200,8 @@ def _resolve(endpoint: Endpoint, options: dict[str, object]) -> list[tuple[Trans
         raise EndpointError(f"{str(endpoint)!r}: {scheme!r} is a layer; expected '{scheme}+STREAM://...'")
     names = [names_of(factory.options) for factory in factories]
     known = set().union(*names)
-    if clash := sorted(name for name in known if sum(name in own for own in names) > 1):
+    if sum(map(len, names)) > len(known):
+        clash = sorted(name for name in known if sum(name in own for own in names) > 1)
         raise EndpointError(f"{endpoint.scheme!r}: its layers share the option {', '.join(clash)}")
     given = {**endpoint.options, **options}
     resolved: list[tuple[TransportFactory, Any]] = []

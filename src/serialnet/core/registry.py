@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
@@ -112,9 +113,7 @@ def find_factory(scheme: str) -> TransportFactory:
     :raises EndpointError: if the package that brings it cannot be used
     """
     if scheme in BUILT_IN:
-        module, _, name = BUILT_IN[scheme].partition(":")
-        factory: TransportFactory = getattr(import_module(module), name)
-        return factory
+        return _built_in(scheme)
     if scheme in _registered:
         return _registered[scheme]
     brought = _installed().get(scheme, [])
@@ -124,6 +123,13 @@ def find_factory(scheme: str) -> TransportFactory:
     if brought:
         return _load(brought[0])
     raise UnknownSchemeError(f"no transport {scheme!r}; expected one of: {', '.join(schemes())}")
+
+
+@cache
+def _built_in(scheme: str) -> TransportFactory:
+    module, _, name = BUILT_IN[scheme].partition(":")
+    factory: TransportFactory = getattr(import_module(module), name)
+    return factory
 
 
 def _installed() -> dict[str, list[EntryPoint]]:

@@ -9,6 +9,7 @@ import anyio
 
 from ..core.endpoint import Endpoint
 from ..core.errors import OpenError
+from ..core.opening import Opener
 from ..core.transport import Transport
 from .kept import Kept
 from .policies import Gap, Reconnect
@@ -23,10 +24,13 @@ class Dialled:
     """An endpoint to be opened.
 
     :param wait: whether one that is not there is waited for
+    :raises EndpointError: if it could not be opened for what it says
     """
 
     def __init__(self, endpoint: Endpoint, gap: Gap, reconnect: Reconnect, wait: bool) -> None:
         self.endpoint = endpoint
+        self._opener = Opener(endpoint)
+        self.name: str = str(endpoint)
         self.reconnect = reconnect
         self.wait = wait
         self._gap = gap
@@ -43,7 +47,7 @@ class Dialled:
         :param wanted: whether somebody still waits
         :raises OpenError: if it was not there all the time
         """
-        source = Reopening(self.endpoint)
+        source = Reopening(self._opener)
         transport = await self._first(source, anyio.current_time() + patience, wanted)
         if self.wait and transport.line is not None:
             return Kept(transport, source, self._gap, self.reconnect)

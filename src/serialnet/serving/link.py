@@ -216,13 +216,13 @@ class Link(Reception[LinkEvent]):
                     if side not in ports:
                         transport = self._opened.pop(side, None) or await dialled.open(FOREVER)
                         if not isinstance(transport, Kept):
-                            ends[side] = _End(transport, str(dialled.endpoint))
+                            ends[side] = _End(transport, dialled.name)
                             continue
                         ports[side] = transport
                         stack.push_async_callback(anyio.aclose_forcefully, transport)
                         tasks.start_soon(transport.run)
                     await ports[side].restored()
-                    ends[side] = _End(Lease(ports[side]), str(dialled.endpoint))
+                    ends[side] = _End(Lease(ports[side]), dialled.name)
             except BaseException:
                 for end in ends.values():
                     await anyio.aclose_forcefully(end.transport)
@@ -242,30 +242,30 @@ class Link(Reception[LinkEvent]):
             self._refuse(client.name, f"there are {most} sessions, the most that there may be")
             return
         ((far_side, dialled),) = self._dialled.items()
-        self._dialling += 1
         try:
-            far: Transport | Exception = await self._dial(dialled, client)
+            far = await self._dial(dialled, client)
         except Exception as error:  # noqa: BLE001  # it ends the link, or is told in the log
-            far = error
-        finally:
-            self._dialling -= 1
-        if isinstance(far, Transport):
-            await self._join(**{side: client, far_side: _End(far, str(dialled.endpoint))})
-        elif self._sessions or self._dialling or dialled.wait:
-            self._refuse(client.name, str(far))
-        else:
-            self._fail(far)
+            if self._sessions or self._dialling or dialled.wait:
+                self._refuse(client.name, str(error))
+            else:
+                self._fail(error)
+            return
+        await self._join(**{side: client, far_side: _End(far, dialled.name)})
 
     async def _dial(self, dialled: Dialled, client: _End) -> Transport:
         def wanted() -> bool:
             return self._seat.session is None and not client.transport._hung_up()
 
-        while True:
-            try:
-                return await dialled.open(dialled.patience, wanted)
-            except PortBusyError:
-                if self._seat.session is None or await self._seat.taken() is not None:
-                    raise
+        self._dialling += 1
+        try:
+            while True:
+                try:
+                    return await dialled.open(dialled.patience, wanted)
+                except PortBusyError:
+                    if self._seat.session is None or await self._seat.taken() is not None:
+                        raise
+        finally:
+            self._dialling -= 1
 
     # Both ends listen: whoever comes first waits for one at the other end
 
@@ -422,9 +422,7 @@ async def link(
     ends = {side: Endpoint.parse(url) for side, url in zip(sides, (a, b), strict=True)}
     listening = {side: replace(end, listens=False) for side, end in ends.items() if end.listens}
     waits = wait and not once
-    dialled = {
-        side: Dialled(check(end), gap, reconnect, waits) for side, end in ends.items() if not end.listens
-    }
+    dialled = {side: Dialled(end, gap, reconnect, waits) for side, end in ends.items() if not end.listens}
     for end in listening.values():
         await access.check_listen(check(end))
     if all(asks(end, "listen" if end.listens else "connect") for end in ends.values()):

@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 
 from ..core.endpoint import Endpoint
 from ..core.errors import MassStorageError, OpenError
-from ..core.opening import connect, option_names
+from ..core.opening import Opener, connect, option_names
 from ..core.transport import Transport, TransportAttribute
 from ..port_list import PortInfo, find_port, list_ports
 from ..port_watch import PortAdded, watch_ports
@@ -29,8 +29,9 @@ class Reopening:
     another device has now.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+        self._endpoint = endpoint = opener.endpoint
         self.tells: bool = endpoint.schemes[-1] in DEVICES
         self._follows = self.tells and endpoint.options.get("follow", "") not in (
             "0",
@@ -74,7 +75,7 @@ class Reopening:
                     raise
                 is_disk = error if isinstance(error, MassStorageError) else None
         try:
-            return await connect(self._endpoint, **options)
+            return await self._opener.open(options)
         except OpenError:
             if is_disk is not None:  # that says more than that there is none
                 raise is_disk from None

@@ -15,7 +15,7 @@ from ..bridge import Bridge, BridgeEnd, Hook
 from ..bridge.hook import HookFactory
 from ..bridge.stats import NO_ERRORS
 from ..core.endpoint import Endpoint
-from ..core.opening import check, listen
+from ..core.opening import Opener, check, listen
 from ..core.transport import STREAM_ERRORS, Listener, Transport, TransportAttribute
 from ..hooks import AutoReset, Touch
 from ..values.events import LineErrors, Lost, Restored
@@ -331,7 +331,7 @@ async def serve(
         if isinstance(port, Transport):
             transport, name = port, port.extra(TransportAttribute.url, "the port")
         else:
-            name, source = str(port), Reopening(port)
+            name, source = str(port), Reopening(Opener(port))
             transport = await source.open()
             if gap is not None:
                 transport = kept = Kept(transport, source, gap, reconnect)
