@@ -496,7 +496,7 @@ async def test_the_monitor_leaves_while_its_port_is_lent() -> None:
         assert session is not None
         assert session.lender is not None
         with anyio.fail_after(5):
-            await session.lender.over.wait()
+            await session.lender.wait()
         await flasher.send(b"still flashing")
         await port.until(lambda: port.written)
         await flasher.aclose()

@@ -62,14 +62,14 @@ class Bridge:
         looks = self._looks(_other(self._port))
         gate = Gate(self._middleware.awaits_data, self._middleware.before_data) if self.hooks else None
         self._to_port: Pump
-        if isinstance(user, AskingTransport):
-            self._to_port = AskingPump(user, port, self._shared, *looks, gate, self._middleware.ask)
+        if self._asker is not None:
+            self._to_port = AskingPump(self._asker, port, self._shared, *looks, gate, self._middleware.ask)
         else:
             self._to_port = Pump(user, port, self._shared, *looks, gate)
         self._wake: Callable[[], None] | None = None  # while it waits quietly
         self._is_hurried = False
         self._lingering = False
-        self._done: list[BridgeEnd] = []  # by each direction that is over
+        self._done: list[Side] = []  # the ends that will send no more
         self._end: BridgeEnd | None = None
         self._scope: anyio.CancelScope | None = None  # while it works
         self._started = False
@@ -180,7 +180,9 @@ class Bridge:
         try:
             lent = [
                 await pump.open(
-                    partial(end, side), passes_end=self._ends[_other(side)].can_send_eof, at_once=True
+                    partial(end, side),
+                    passes_end=self._ends[_other(side)].can_send_eof,
+                    at_once=pump is self._to_port,  # a client may have asked something already
                 )
                 for side, pump in pumps.items()
             ]
@@ -191,9 +193,9 @@ class Bridge:
             for pump in pumps.values():
                 pump.close()
             waker.close()
-        self._done = [self._ended(side, None) for side in over if pumps[side].at_end]
+        self._done = [side for side in over if pumps[side].at_end]
         if len(self._done) == 2 and self._end is None:
-            self._end = self._done[0]
+            self._end = self._ended(self._done[0], None)
 
     async def _work(self) -> None:
         """Run the session with all that it may need, each in a task of its own."""
@@ -279,9 +281,9 @@ class Bridge:
 
     async def _pass_end_on(self, side: Side) -> None:
         """Tell the other end that this one is done; the second one ends the session."""
-        self._done.append(self._ended(side, None))
+        self._done.append(side)
         if len(self._done) == 2:
-            self._finish(self._done[0])
+            self._finish(self._ended(self._done[0], None))
             return
         try:
             await self._ends[_other(side)].send_eof()

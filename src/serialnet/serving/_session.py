@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Generic, TypeVar
 
 import anyio
@@ -27,21 +26,30 @@ class Session:
     def __init__(self, name: str, bridge: Bridge) -> None:
         self.name = name
         self.bridge = bridge
-
-    @cached_property
-    def over(self) -> anyio.Event:
-        """Set at its end; most of the time nobody waits for that."""
-        return anyio.Event()
+        self.is_over: bool = False
+        self._over: anyio.Event | None = None  # if somebody waits for it
 
     async def is_ending(self) -> bool:
         """Wait for its end, unless it goes on: then return false."""
         if not self.bridge.lingering:
             with anyio.move_on_after(GRACE):
-                await self.over.wait()
+                await self.wait()
         if self.bridge.lingering:
             self.bridge.hurry()
-            await self.over.wait()
-        return self.over.is_set()
+            await self.wait()
+        return self.is_over
+
+    async def wait(self) -> None:
+        """Wait for its end."""
+        if not self.is_over:
+            self._over = self._over or anyio.Event()
+            await self._over.wait()
+
+    def end(self) -> None:
+        """Say that it is over."""
+        self.is_over = True
+        if self._over is not None:
+            self._over.set()
 
 
 S = TypeVar("S", bound=Session)
@@ -70,4 +78,4 @@ class Seat(Generic[S]):
         """Say that a session is over."""
         if self.session is session:
             self.session = None
-        session.over.set()
+        session.end()

@@ -77,6 +77,6 @@ class Turns(Seat[Turn]):
     def leave(self, session: Turn) -> None:
         super().leave(session)
         lender = session.lender
-        if self.session is None and lender is not None and not lender.over.is_set():
+        if self.session is None and lender is not None and not lender.is_over:
             self.session = lender
         self._news.tell()

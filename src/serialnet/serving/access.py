@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import anyio
@@ -68,13 +69,18 @@ class Access:
         """Whether a peer may come in: ``host:port``, or one without a network (``None``, ``unix:...``)."""
         if peer is None or self.insecure or peer.startswith(LOCAL_PEERS):
             return True
-        address = ipaddress.ip_address(peer.rpartition(":")[0].strip("[]").partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        return address.is_loopback or any(address in network for network in self.allow)
+        return _is_in(peer.rpartition(":")[0], self.allow)
 
 
 LOOPBACK_ONLY = Access()
+
+
+@lru_cache
+def _is_in(host: str, networks: tuple[Network, ...]) -> bool:
+    """Whether an address belongs to the loopback interface, or to one of the networks."""
+    address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or any(address in network for network in networks)
 
 
 async def _is_loopback(host: str) -> bool:

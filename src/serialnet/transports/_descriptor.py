@@ -38,6 +38,8 @@ class DescriptorTransport(Transport, abstract=True):
         self._descriptor = descriptor
         self._write_descriptor = descriptor if write_descriptor is None else write_descriptor
         self._closed = False
+        # Whether anybody ever waited until it is ready, and may have to be told that it is closed.
+        self._has_waited = False
         self._source: _Source | None = None
         self._sink: _Sink | None = None
         # What a borrower met when it received: a connection's reset is told once only.
@@ -65,6 +67,7 @@ class DescriptorTransport(Transport, abstract=True):
                 try:
                     n = self._read_again(view)
                 except BlockingIOError:
+                    self._has_waited = True
                     await anyio.wait_readable(self._descriptor)
                     waited = True
                 except OSError as error:
@@ -88,6 +91,7 @@ class DescriptorTransport(Transport, abstract=True):
                 try:
                     n = self._write(view)
                 except BlockingIOError:
+                    self._has_waited = True
                     await anyio.wait_writable(self._write_descriptor)
                     waited = True
                 except OSError as error:

@@ -55,7 +55,8 @@ class SocketTransport(DescriptorTransport, abstract=True):
     def _close_at_once(self) -> bool:
         if not self._closed:
             self._begin_closing()
-            anyio.notify_closing(self._socket)
+            if self._has_waited:
+                anyio.notify_closing(self._socket)
             self._socket.close()
         return True
 
