@@ -20,7 +20,7 @@ class Passage:
     :param at_once: whether what is there already is copied now
     """
 
-    __slots__ = ("_stopped", "_lane", "_poller", "unsent")
+    __slots__ = ("_lane", "_poller", "_stopped", "unsent")
 
     def __init__(self, lane: Lane, poller: Poller | None, *, at_once: bool) -> None:
         self._lane = lane
