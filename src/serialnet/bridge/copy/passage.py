@@ -84,10 +84,10 @@ class Passage:
                 unsent = lane.stop()
                 if not was_over:
                     lane.wake()
-        source.give_back(lane.error)
-        self.unsent = sink.give_back(unsent)
         # Else they and we would keep each other in memory until the garbage collector comes.
         source.revoke = sink.revoke = sink.interject = _given_back
+        source.give_back(lane.error)
+        self.unsent = sink.give_back(unsent)
 
     def _interject(self, wire: bytes) -> int:
         with self._poller.turns:
