@@ -557,10 +557,11 @@ async def test_looks_are_20_ms_apart(fake: FakeTty) -> None:
     async with open_port(fake) as port, port.line.events() as events:
         await anext(events)
         fake.calls.clear()
+        began = anyio.current_time()
         with anyio.move_on_after(0.1):
             await anext(events)
         looks = [name for name, _ in fake.calls if name == "TIOCMGET"]
-        assert 1 <= len(looks) <= 6
+        assert 1 <= len(looks) <= 1 + (anyio.current_time() - began) / 0.02
 
 
 async def test_a_cancelled_wait_does_not_end_the_watch(fake: FakeTty) -> None:
