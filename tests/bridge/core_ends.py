@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import anyio
+import psutil
 from anyio.to_thread import run_sync
 from typing_extensions import override
 
@@ -25,6 +26,13 @@ from serialnet.transports._descriptor import DescriptorTransport
 from serialnet.transports._pipes import PipeTransport
 from serialnet.transports.rfc2217 import RFC2217Session, RFC2217Transport
 from serialnet.transports.stdio import StdioTransport
+
+# What is sent are pieces of this, from anywhere in it: no two are alike, and none costs more than to hash it.
+BLOCK = memoryview(random.Random(0).randbytes(1 << 20) + b"\xff" * (1 << 18))
+# Bytes in a piece.
+MOST = 250_000
+# What a test of pauses may set for the poller's patience.
+STALLED_AFTER = 0.02
 
 End: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[Transport, Transport]]]
 """Makes an end of a bridge and what is beyond it."""
@@ -154,20 +162,19 @@ async def exchange(beyond_a: Transport, beyond_b: Transport, size: int) -> None:
     assert hashes["sent b"] == hashes["received a"]
 
 
-async def send_random(to: Transport, size: int, seed: int, most: int = 200_000) -> str:
+async def send_random(to: Transport, size: int, seed: int) -> str:
     """Send random data in pieces of random sizes, with pauses; returns its hash."""
     rng = random.Random(seed)
     hashed = hashlib.sha256()
     left = size
-    blocks = [rng.randbytes(most), b"\xff" * most, bytes(range(256)) * (most // 256 + 1)]
     while left:
-        n = min(left, int(most ** rng.random()) + 1)
-        data = memoryview(rng.choice(blocks))[:n]
-        hashed.update(data)
-        await to.send(data)
+        n = min(left, random_size(rng))
+        begin = rng.randrange(len(BLOCK) - n)
+        piece = BLOCK[begin : begin + n]
+        hashed.update(piece)
+        await to.send(piece)
         left -= n
-        if rng.random() < 0.01:
-            await anyio.sleep(rng.random() * 0.01)
+        await pause(rng, n)
     return hashed.hexdigest()
 
 
@@ -175,12 +182,40 @@ async def receive_hashed(from_: Transport, size: int, seed: int) -> str:
     """Receive so many bytes in pieces of random sizes, with pauses; returns their hash."""
     rng = random.Random(seed)
     hashed = hashlib.sha256()
-    buffer = memoryview(bytearray(300_000))
+    buffer = memoryview(bytearray(MOST))
     left = size
     while left:
-        n = await from_.receive_into(buffer[: min(left, int(300_000 ** rng.random()) + 1)])
+        room = MOST if rng.random() < 0.5 else random_size(rng)
+        n = await from_.receive_into(buffer[: min(left, room)])
         hashed.update(buffer[:n])
         left -= n
-        if rng.random() < 0.01:
-            await anyio.sleep(rng.random() * 0.01)
+        await pause(rng, n)
     return hashed.hexdigest()
+
+
+async def offer_to_stalled(from_: Transport, to: Transport, offered: int) -> None:
+    """Send to who does not read: little memory is used for it, and all that was taken arrives later."""
+    process = psutil.Process()
+    async with anyio.create_task_group() as tasks:  # as much memory as it takes to copy
+        tasks.start_soon(from_.send, bytes(100_000))
+        await receive_hashed(to, 100_000, 1)
+    before = process.memory_info().rss
+    sent = 0
+    chunk = bytes(65536)
+    with anyio.move_on_after(0.5):
+        while sent < offered:
+            sent += await from_.send_some(chunk)
+    assert sent < offered
+    assert process.memory_info().rss - before <= 1 << 20
+    await receive_hashed(to, sent, 2)
+
+
+def random_size(rng: random.Random) -> int:
+    """Give a size: as often some tens of bytes as some ten thousands."""
+    return int(MOST ** rng.random())
+
+
+async def pause(rng: random.Random, size: int) -> None:
+    """Pause about once in each mebibyte: mostly for a moment, sometimes so long that it is a stall."""
+    if rng.random() < size / (1 << 20):
+        await anyio.sleep(2 * STALLED_AFTER * rng.random() ** 3)

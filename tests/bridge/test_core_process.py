@@ -256,9 +256,11 @@ async def test_many_connects_leave_nothing_behind(monkeypatch: pytest.MonkeyPatc
         for _ in range(10):
             await one()
         before = process.num_fds()
+        tasks_before = len(anyio.get_running_tasks())
         for _ in range(CONNECTS):
             await one()
         assert process.num_fds() <= before
+        assert len(anyio.get_running_tasks()) == tasks_before
     with anyio.fail_after(10):
         while thread._poller is not None:  # noqa: ASYNC110
             await anyio.sleep(0.01)

@@ -20,10 +20,11 @@ from serialnet.bridge.copy import poller, pools
 from serialnet.hooks import AutoReset
 
 from ..interop.tools import until
-from .core_ends import End, asking, exchange, far_port, receive_hashed, tcp, tty_port
+from .core_ends import End, asking, exchange, far_port, offer_to_stalled, tcp, tty_port
 
 SOAK = bool(os.environ.get("SERIALNET_SOAK"))
 SIZE = 1 << 30 if SOAK else 4 << 20
+OFFERED = 1 << 30 if SOAK else 64 << 20
 PAIRS = [
     (tcp, tcp),
     (tcp, tty_port),
@@ -156,24 +157,12 @@ async def test_a_stalled_reader_stops_the_source(
 ) -> None:
     """Whatever is offered, no more is held than a buffer or two; all of it arrives once it is read."""
     monkeypatch.setattr(poller, "STALLED_AFTER", 0.05)
-    offered = 1 << 30 if SOAK else 64 << 20
-    process = psutil.Process()
     async with (
         ends[0]() as (a, beyond_a),
         ends[1]() as (b, beyond_b),
         bridged(a, b, *([Tap()] if tapped else [])),
     ):
-        await beyond_a.send(bytes(100_000))
-        await receive_hashed(beyond_b, 100_000, 1)
-        before = process.memory_info().rss
-        sent = 0
-        chunk = bytes(65536)
-        with anyio.move_on_after(0.5):
-            while sent < offered:
-                sent += await beyond_a.send_some(chunk)
-        assert sent < offered
-        assert process.memory_info().rss - before <= 1 << 20
-        await receive_hashed(beyond_b, sent, 2)
+        await offer_to_stalled(beyond_a, beyond_b, OFFERED)
         await beyond_a.aclose()
         await beyond_b.aclose()
 

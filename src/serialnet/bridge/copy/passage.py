@@ -20,10 +20,10 @@ class Passage:
     :param at_once: whether what is there already is copied now
     """
 
-    __slots__ = ("_lane", "_poller", "_stopped", "unsent")
+    __slots__ = ("lane", "_poller", "_stopped", "unsent")
 
     def __init__(self, lane: Lane, poller: Poller | None, *, at_once: bool) -> None:
-        self._lane = lane
+        self.lane = lane
         self.unsent: bytes = b""
         """After the end: what was received and has still to be sent."""
         self._stopped = False
@@ -38,32 +38,32 @@ class Passage:
     @property
     def received(self) -> int:
         """Bytes that came from the source."""
-        return self._lane.received
+        return self.lane.received
 
     @property
     def taken(self) -> int:
         """Bytes that the sink did not take at once, and has taken by now."""
-        return self._lane.taken
+        return self.lane.taken
 
     @property
     def is_over(self) -> bool:
         """Whether it has stopped, by itself or not."""
-        return self._lane.state is OFF
+        return self.lane.state is OFF
 
     @property
     def at_end(self) -> bool:
         """Whether the source is at its end of file, and all that came before has been delivered."""
-        return self._lane.at_end
+        return self.lane.at_end
 
     @property
     def passed_end(self) -> bool:
         """Whether the sink was told of it."""
-        return self._lane.passed_end
+        return self.lane.passed_end
 
     def discard(self) -> None:
         """Throw away what was received and not sent."""
         with self._poller.turns:
-            self._lane.discard()
+            self.lane.discard()
 
     def stop(self) -> None:
         """Stop copying, and give the halves back.
@@ -73,7 +73,7 @@ class Passage:
         if self._stopped:
             return
         self._stopped = True
-        lane = self._lane
+        lane = self.lane
         source, sink = lane.source, lane.sink
         unsent = b""
         # At the interpreter's end the thread stands still for ever, perhaps in its turn.
@@ -91,7 +91,7 @@ class Passage:
 
     def _interject(self, wire: bytes) -> int:
         with self._poller.turns:
-            return self._lane.interject(wire)
+            return self.lane.interject(wire)
 
 
 def _given_back(wire: bytes = b"") -> int:
