@@ -87,6 +87,7 @@ def disturb(transport: Transport, seed: int, *, reads: bool) -> None:
     :param reads: also the reads from sockets, as if there were something between them and the bytes: the
         lane between bare ones relies on it that they give all
     """
+    transport = getattr(transport, "_over", transport)  # of an RFC 2217 session
     assert isinstance(transport, DescriptorTransport)
     rng = random.Random(seed)
 

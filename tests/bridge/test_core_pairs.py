@@ -7,12 +7,23 @@ import pytest
 
 from ..interop.tools import SOAK
 from .core_bridges import ENDS, PAIRS, bridged, name
-from .core_ends import End, exchange, offer_to_stalled, receive_hashed, send_random, tty_port
+from .core_ends import (
+    End,
+    asking,
+    exchange,
+    far_port,
+    offer_to_stalled,
+    receive_hashed,
+    send_random,
+    tcp,
+    tty_port,
+)
 
 SIZE = 1 << 30 if SOAK else 1 << 20
 OFFERED = 1 << 30 if SOAK else 64 << 20
 # Of what each call is disturbed, a hundredth of that will do.
 STORMY_SIZE = SIZE // 100 if SOAK else SIZE // 4
+CODED = [(asking, tcp), (asking, tty_port), (tcp, far_port), (tty_port, far_port), (asking, far_port)]
 HALVES = [pair for pair in PAIRS if tty_port not in pair]
 
 weather = pytest.mark.parametrize("seed", [None, 1, 2], ids=["calm", "stormy", "gusty"])
@@ -25,7 +36,7 @@ async def test_all_bytes_arrive_both_ways(ends: tuple[End, End]) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2], ids=["stormy", "gusty"])
-@pytest.mark.parametrize("ends", PAIRS, ids=name)
+@pytest.mark.parametrize("ends", PAIRS + CODED, ids=name)
 async def test_short_calls_and_false_alarms_lose_nothing(ends: tuple[End, End], seed: int) -> None:
     async with bridged(ends, seed) as session:
         await exchange(session.beyond_a, session.beyond_b, STORMY_SIZE)
