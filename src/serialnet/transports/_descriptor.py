@@ -67,6 +67,8 @@ class DescriptorTransport(Transport, abstract=True):
                 try:
                     n = self._read_again(view)
                 except BlockingIOError:
+                    if waited:  # what is called ready in vain never sleeps, and may not hear of it otherwise
+                        await checkpoint_if_cancelled()
                     self._has_waited = True
                     await anyio.wait_readable(self._descriptor)
                     waited = True
@@ -91,6 +93,8 @@ class DescriptorTransport(Transport, abstract=True):
                 try:
                     n = self._write(view)
                 except BlockingIOError:
+                    if waited:  # what is called ready in vain never sleeps, and may not hear of it otherwise
+                        await checkpoint_if_cancelled()
                     self._has_waited = True
                     await anyio.wait_writable(self._write_descriptor)
                     waited = True
