@@ -61,22 +61,21 @@ def holds(passage: Passage | None) -> bool:
 async def busy(session: Session, state: State) -> AsyncIterator[Flooded]:
     """Bring a bridge into a state for the block, which ends it; gives what is received beyond b."""
     received = [Flooded(session.beyond_a), Flooded(session.beyond_b)]
-    async with anyio.create_task_group() as tasks:
+    async with anyio.create_task_group() as receiving, anyio.create_task_group() as flooding:
         await until(lambda: all(map(session.passage, Direction)))
         if state not in (State.READING, State.HOLDING_FOR_A):
-            tasks.start_soon(flood, session.beyond_a)
+            flooding.start_soon(flood, session.beyond_a)
         if state not in (State.READING, State.HOLDING_FOR_B):
-            tasks.start_soon(flood, session.beyond_b)
+            flooding.start_soon(flood, session.beyond_b)
         if state is State.FLOWING:
             for each in received:
-                tasks.start_soon(each.receive)
+                receiving.start_soon(each.receive)
         await until(lambda: is_in(state, session, received))
         yield received[1]
         await session.over.wait()
-        if state is not State.FLOWING:
-            tasks.start_soon(received[1].receive)
-        await received[1].over.wait()
-        tasks.cancel_scope.cancel()
+        flooding.cancel_scope.cancel()
+    if state is not State.FLOWING:
+        await received[1].receive()
 
 
 async def reset(session: Session, state: State) -> None:
