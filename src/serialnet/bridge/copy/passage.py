@@ -20,7 +20,7 @@ class Passage:
     :param at_once: whether what is there already is copied now
     """
 
-    __slots__ = ("lane", "_poller", "_stopped", "unsent")
+    __slots__ = ("_poller", "_stopped", "lane", "unsent")
 
     def __init__(self, lane: Lane, poller: Poller | None, *, at_once: bool) -> None:
         self.lane = lane
