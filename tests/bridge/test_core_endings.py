@@ -84,7 +84,7 @@ async def reset(session: Session, state: State) -> None:
     assert isinstance(beyond, DescriptorTransport)
     if isinstance(beyond, TCPTransport):
         beyond._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    elif state is State.READING:  # a Unix socket is reset when there is something unread
+    elif state in (State.READING, State.HOLDING_FOR_B):  # a Unix socket is reset if something is unread
         await session.beyond_b.send(b"unheard")
         await anyio.wait_readable(beyond._descriptor)
     await beyond.aclose()
@@ -99,7 +99,9 @@ async def test_a_reset_ends_it(ends: tuple[End, End], state: State, seed: int | 
     assert received.is_genuine()
     assert session.end is not None
     assert session.end.by == "a"
-    assert isinstance(session.end.error, anyio.BrokenResourceError)
+    # A socket tells of it once; the direction that sends may have heard, and the other finds just the end.
+    if state is not State.HOLDING_FOR_A or session.end.error is not None:
+        assert isinstance(session.end.error, anyio.BrokenResourceError)
 
 
 async def cancel(session: Session) -> None:
