@@ -159,6 +159,7 @@ async def test_what_is_counted() -> None:
 def test_before_a_session_there_is_no_rate() -> None:
     stats = serialnet.BridgeStats()
     assert (stats.duration, stats.rate_a_to_b, stats.rate_b_to_a) == (0, 0, 0)
+    assert repr(stats).startswith("BridgeStats(bytes_a_to_b=0, bytes_b_to_a=0, requests=0, ")
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, TypeAlias
 
 from ..values.events import InputsChanged, LineErrors, LineEvent, Lost
@@ -49,10 +49,14 @@ class BridgeStats:
     line_errors: LineErrors = NO_ERRORS
     losses: int = 0
     """How often the port was lost."""
-    _a_to_b: Count = field(default_factory=Count)
-    _b_to_a: Count = field(default_factory=Count)
+    _a_to_b: Count = field(default_factory=Count, repr=False)
+    _b_to_a: Count = field(default_factory=Count, repr=False)
     _began: float | None = field(default=None, repr=False, compare=False)
     _ended: float | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        names = ("bytes_a_to_b", "bytes_b_to_a", *(each.name for each in fields(self) if each.repr))
+        return f"BridgeStats({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     @property
     def bytes_a_to_b(self) -> int:
