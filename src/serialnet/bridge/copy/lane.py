@@ -24,11 +24,6 @@ __all__ = ["NOTHING", "OFF", "READING", "SENDING", "Lane", "State", "Tap"]
 
 Tap: TypeAlias = Callable[[memoryview], memoryview]
 
-# A tty hands out about 4 KiB at a time, however much there is: after a read of this size it is asked again,
-READ_AGAIN = 2048
-# so often.
-MOST_READS = 8
-
 NOTHING = memoryview(b"")
 
 
@@ -108,9 +103,7 @@ class Lane:
         :return: whether it may have more, if :attr:`tells_rest`
         """
         scratch = take_scratch()
-        reads = 1
-        while self._copy(scratch) >= READ_AGAIN and self.state is READING and reads < MOST_READS:
-            reads += 1
+        self._copy(scratch)
         if self._held is not scratch:
             give_scratch(scratch)
         return False
@@ -160,20 +153,18 @@ class Lane:
             self._wire = memoryview(bytes(self._wire))
             self._release()
 
-    def _copy(self, scratch: memoryview) -> int:
-        """Read once, and send; returns the number of bytes read."""
+    def _copy(self, scratch: memoryview) -> None:
         try:
             data = self.source.read(scratch)
         except BlockingIOError:
-            return 0
+            return
         except Exception as error:  # noqa: BLE001  # whoever receives next raises it
             self._fail(error)
-            return 0
-        n = len(data)
-        if n == 0:
+            return
+        if not data:
             self._end()
-            return 0
-        self.received += n
+            return
+        self.received += len(data)
         if self._tap is not None:
             data = self._tap(data)
         encode = self.sink.encode
@@ -182,10 +173,9 @@ class Lane:
             sent = self._write(wire)
             if sent < len(wire):
                 self._keep(wire, sent, scratch)
-                return n
+                return
         if self.source.pauses:
             self.state = OFF
-        return n
 
     def _write(self, wire: memoryview) -> int:
         """Let the sink take what it will; turns off if it is broken."""
