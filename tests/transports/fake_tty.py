@@ -16,6 +16,7 @@ DTR, RTS = termios.TIOCM_DTR, termios.TIOCM_RTS
 OUT2 = 0x4000  # a line that is none of ours
 
 TERMIOS2 = struct.Struct("@4IB19s2I")
+B9600 = 0o15  # the kernel's, which is not Python's with every C library
 
 NAMES = {
     termios.TIOCMGET: "TIOCMGET",
@@ -44,7 +45,7 @@ class FakeTty(System):
         self.calls: list[tuple[str, int]] = []
         self.modem = OUT2
         self.attributes = TERMIOS2.pack(
-            0x500, 5, termios.B9600 | termios.CS8 | termios.HUPCL, 0x8A3B, 0, bytes(19), 9600, 9600
+            0x500, 5, B9600 | termios.CS8 | termios.HUPCL, 0x8A3B, 0, bytes(19), 9600, 9600
         )
         self.unsent: Iterator[int] = iter(lambda: 0, 1)
         self.counters = [0] * 20

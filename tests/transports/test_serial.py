@@ -394,6 +394,20 @@ async def test_any_baud_rate(fake: FakeTty, baudrate: int) -> None:
         assert TERMIOS2.unpack(fake.attributes)[7] == baudrate
 
 
+@pytest.mark.parametrize(
+    ("baudrate", "name"),
+    [
+        *((50, 0o1), (9600, 0o15), (38400, 0o17), (57600, 0o10001), (115200, 0o10002), (4_000_000, 0o10017)),
+        (250_000, 0o10000),  # BOTHER
+    ],
+)
+async def test_the_kernel_is_told_its_own_name_of_a_rate(fake: FakeTty, baudrate: int, name: int) -> None:
+    async with open_port(fake, baudrate=baudrate):
+        cflag = TERMIOS2.unpack(fake.attributes)[2]
+        # No other bit may stem from the rate: one that is out of place changes the parity.
+        assert cflag == name | termios.CS8 | termios.CREAD | termios.CLOCAL
+
+
 @pytest.mark.parametrize("fallback", [115200, 9600])
 async def test_what_is_in_force_is_told(fake: FakeTty, fallback: int) -> None:
     async with open_port(fake) as port:

@@ -123,6 +123,13 @@ if sys.platform == "linux":
     TCGETS2 = 0x802C542A
     TCSETS2 = 0x402C542B
     BOTHER = 0o010000
+    # The kernel's names of rates. Not those of Python's termios: with glibc 2.42, B115200 is 115200 there.
+    SLOW = (50, 75, 110, 134, 150, 200, 300, 600, 1200, 1800, 2400, 4800, 9600, 19200, 38400)
+    FAST = (
+        *(57600, 115200, 230400, 460800, 500000, 576000, 921600, 1000000),
+        *(1152000, 1500000, 2000000, 2500000, 3000000, 3500000, 4000000),
+    )
+    RATE_NAMES = {rate: name for name, rate in [*enumerate(SLOW, 1), *enumerate(FAST, BOTHER + 1)]}
     TERMIOS2 = struct.Struct("@4IB19s2I")
 
     def get_attributes(system: System, descriptor: int) -> Attributes:
@@ -134,7 +141,7 @@ if sys.platform == "linux":
     def set_attributes(system: System, descriptor: int, new: Attributes) -> None:
         """Put attributes in force at once: no drain, which could wait for ever."""
         # A rate with a name goes by it, so that programs which know only names can read it back.
-        rate = getattr(termios, f"B{new.speed}", BOTHER)
+        rate = RATE_NAMES.get(new.speed, BOTHER)
         cflag = new.cflag & ~(termios.CBAUD | termios.CIBAUD) | rate
         system.ioctl(
             descriptor,
