@@ -48,6 +48,8 @@ def test_an_uncaught_error_ends_it_as_ever(peer: Peer) -> None:
 
 
 FORK = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python's of forks beside threads, since 3.12
 child = os.fork()
 if child == 0:
     for use in (port.read, lambda: port.write(b"x"), lambda: port.reset_input_buffer()):

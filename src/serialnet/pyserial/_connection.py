@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import errno
 import os
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -64,6 +65,7 @@ class Connection:
     def __init__(self, url: str) -> None:
         self._background = _background.borrow()
         self._forked = False
+        self._is_closed = threading.Lock()  # taken by who closes it first, for ever
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._closing = asyncio.Event()
@@ -160,7 +162,10 @@ class Connection:
         self.call(begin)
 
     def close(self) -> None:
-        """Send what is to be sent, as long as that makes progress, and close."""
+        """Send what is to be sent, as long as that makes progress, and close; once only counts."""
+        # At the interpreter's end, an atexit handler does so before the garbage collector.
+        if not self._is_closed.acquire(blocking=False):
+            return
         _open.discard(self)
         if self._forked:
             self.incoming.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
@@ -72,7 +73,7 @@ class Held(Generic[T]):
         self._process = os.getpid()
         self._manager = manager
         self._closing = asyncio.Event()
-        self._closed = False
+        self._is_closed = threading.Lock()  # taken by who closes it first, for ever
         self._opened: Future[None] = Future()
         self._background = _background.borrow()
         try:
@@ -111,16 +112,15 @@ class Held(Generic[T]):
                 return await func(*args, **kwargs)
             raise TimeoutError(f"not done within {timeout:g} s")
 
-        if self._closed or self._process != os.getpid():
+        if self._is_closed.locked() or self._process != os.getpid():
             raise anyio.ClosedResourceError
         return Task(self._background, run).result()
 
     def close(self) -> None:
         """Leave the context manager; once only counts."""
         _open.discard(self)
-        if self._closed or self._process != os.getpid():
+        if self._process != os.getpid() or not self._is_closed.acquire(blocking=False):
             return
-        self._closed = True
         try:
             self._background.loop.call_soon_threadsafe(self._closing.set)
             with suppress(TimeoutError):

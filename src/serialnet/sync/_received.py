@@ -39,7 +39,7 @@ class Received:
 
     async def until(self, find: Callable[[bytes], R | None]) -> R:
         """Receive until something is found; when the buffer is full, its older half is dropped."""
-        while (found := find(bytes(self._data))) is None:
+        while (found := find(self._copy())) is None:
             if len(self._data) >= CAPACITY:
                 self.take(CAPACITY // 2)
             await self.receive(CAPACITY - len(self._data))
@@ -60,10 +60,14 @@ class Received:
     @property
     def tail(self) -> str:
         """The end of what is here, for an error."""
-        data = bytes(self._data[-_SHOWN:])
+        data = self._copy()
         if not data:
             return "nothing came"
-        return f"the last that came: {'...' if len(self._data) > _SHOWN else ''}{data!r}"
+        return f"the last that came: {'...' if len(data) > _SHOWN else ''}{data[-_SHOWN:]!r}"
+
+    def _copy(self) -> bytes:
+        with self._lock:  # a bytearray cannot change its size while it is copied
+            return bytes(self._data)
 
 
 Search: TypeAlias = Callable[[bytes], tuple[re.Match[bytes] | re.Match[str], int] | None]
