@@ -77,10 +77,10 @@ GROUPS = (
         workloads.streams("pty", PTY_WAYS),
         (SOCAT_PTY, SERVE_RAW, DIRECT),
         (
-            More("to the PTY", SERVE_RAW, SOCAT_PTY, floor=0.85, goal=1.0, guard=0.5),
-            More("from the PTY", SERVE_RAW, SOCAT_PTY, floor=0.85, goal=1.0, guard=0.5),
+            More("to the PTY", SERVE_RAW, SOCAT_PTY, floor=0.85, goal=1.0, guard=0.65),
+            More("from the PTY", SERVE_RAW, SOCAT_PTY, floor=0.85, goal=1.0, guard=0.65),
             Less("to the PTY, CPU per GB", SERVE_RAW, SOCAT_PTY, floor=1.1, goal=0.9, guard=1.5),
-            Less("from the PTY, CPU per GB", SERVE_RAW, SOCAT_PTY, floor=1.1, goal=0.9, guard=1.9),
+            Less("from the PTY, CPU per GB", SERVE_RAW, SOCAT_PTY, floor=1.1, goal=0.9, guard=1.5),
         ),
     ),
     Group(
@@ -143,8 +143,8 @@ GROUPS = (
         workloads.many,
         (HAPROXY, STREAMS, LINK),
         (
-            More("operations per second", LINK, HAPROXY, floor=0.85, goal=1.0, guard=0.5),
-            Less("round trip, p99", LINK, HAPROXY, floor=1.0, goal=0.85, guard=2.0),
+            More("operations per second", LINK, HAPROXY, floor=0.85, goal=1.0, guard=0.65),
+            Less("round trip, p99", LINK, HAPROXY, floor=1.0, goal=0.85, guard=1.5),
             Less("KiB per idle bridge", LINK, None, floor=12, goal=6, guard=13),
         ),
     ),
@@ -189,7 +189,7 @@ GROUPS = (
         workloads.connections,
         (SOCAT_FORK, HAPROXY, STREAMS, LINK),
         (
-            Less("connect, one byte, close", LINK, SOCAT_FORK, floor=0.8, goal=0.5, guard=1.4),
+            Less("connect, one byte, close", LINK, SOCAT_FORK, floor=0.8, goal=0.5, guard=1.1),
             Less("connect to first byte", LINK, SOCAT_FORK),
         ),
     ),
