@@ -84,7 +84,7 @@ async def reset(session: Session, state: State) -> None:
     assert isinstance(beyond, DescriptorTransport)
     if isinstance(beyond, TCPTransport):
         beyond._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    elif state in (State.READING, State.HOLDING_FOR_B):  # a Unix socket is reset if something is unread
+    elif state in (State.READING, State.HOLDING_FOR_B):  # for a Unix socket, something has to be unread
         await session.beyond_b.send(b"unheard")
         await anyio.wait_readable(beyond._descriptor)
     await beyond.aclose()
@@ -96,11 +96,11 @@ async def reset(session: Session, state: State) -> None:
 async def test_a_reset_ends_it(ends: tuple[End, End], state: State, seed: int | None) -> None:
     async with bridged(ends, seed) as session, busy(session, state) as received:
         await reset(session, state)
-    assert received.is_genuine()
+    if ends[0] is not tty_port:  # its hang-up throws away what is on its way within the kernel
+        assert received.is_genuine()
     assert session.end is not None
     assert session.end.by == "a"
-    # A socket tells of it once; the direction that sends may have heard, and the other finds just the end.
-    if state is not State.HOLDING_FOR_A or session.end.error is not None:
+    if state in (State.READING, State.HOLDING_FOR_B):  # else who sends may have met the error, and taken it
         assert isinstance(session.end.error, anyio.BrokenResourceError)
 
 

@@ -64,6 +64,29 @@ async def test_each_half_closes_by_itself(ends: tuple[End, End], seed: int | Non
     assert (session.end.by, session.end.error) == ("a", None)
 
 
+@pytest.mark.parametrize(
+    ("ends", "half"),
+    [*((ends, True) for ends in HALVES), *((ends, False) for ends in PAIRS if ends[0] is not tty_port)],
+    ids=lambda each: name(each) if isinstance(each, tuple) else "half closed" if each else "open",
+)
+async def test_who_has_left_is_heard_out_by_a_stalled_reader(ends: tuple[End, End], half: bool) -> None:
+    """Also when the reader has nothing more to say, and so nothing is open any more."""
+    async with bridged(ends) as session:
+        a, b = session.beyond_a, session.beyond_b
+        if half:
+            await b.send_eof()
+            with pytest.raises(anyio.EndOfStream):
+                await a.receive()
+        sent = 0
+        with anyio.move_on_after(0.1):  # until nothing goes
+            while True:
+                sent += await a.send_some(bytes(65536))
+        await a.aclose()
+        with anyio.move_on_after(0.2):  # in which it is looked several times who has hung up
+            await session.over.wait()
+        await receive_hashed(b, sent, 1)
+
+
 @weather
 @pytest.mark.parametrize("end", [end for end in ENDS if end is not tty_port], ids=lambda end: end.__name__)
 async def test_an_end_of_file_waits_for_a_slow_port(end: End, seed: int | None) -> None:

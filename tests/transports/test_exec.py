@@ -201,7 +201,8 @@ async def test_ctrl_c_is_not_for_it() -> None:
 
 async def test_its_hang_up_is_seen_without_reading() -> None:
     async with await execute("sh -c 'echo x'") as transport:
-        await until(lambda: transport._hung_up())
+        await until(lambda: transport._hung_up(half=True))
+        assert not transport._hung_up()
         assert await transport.receive() == b"x\n"
 
 

@@ -118,11 +118,12 @@ class DescriptorTransport(Transport, abstract=True):
             return self._closed
         poll = select.poll()
         # POLLHUP and POLLERR come unasked; POLLRDHUP is Linux's. A pipe to read from hangs up when no more
-        # will come, a pipe to write to when nobody reads it any more.
-        poll.register(self._write_descriptor, 0)
+        # will come, a socket when neither side will send more: what was sent before can still be received.
+        # An error where we receive says more: a connection was reset, a device is gone.
         if half:
-            poll.register(self._descriptor, getattr(select, "POLLRDHUP", 0))
-        return bool(poll.poll(0))
+            poll.register(self._write_descriptor, 0)
+        poll.register(self._descriptor, getattr(select, "POLLRDHUP", 0) if half else 0)
+        return any(half or events & select.POLLERR for _, events in poll.poll(0))
 
     def _check_open(self) -> None:
         if self._closed:
