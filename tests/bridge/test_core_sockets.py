@@ -190,6 +190,36 @@ def test_urgent_data_does_not_hold_back_what_follows(told: bool) -> None:
         assert not poller.dispatch(0.01)
 
 
+@pytest.mark.skipif(not hasattr(os, "splice"), reason="there is nothing to splice with")
+@pytest.mark.parametrize("ends_then", [False, True])
+@pytest.mark.parametrize("after", [b"", b"after", bytes(20_000)])
+def test_urgent_data_does_not_hold_back_what_would_be_spliced(after: bytes, ends_then: bool) -> None:
+    """Splicing never gets past it, and says of what follows that there is nothing, or that it is the end."""
+    with driven(tcp_pair) as (ends, poller):
+        bulk = bytes(socket_lane.SPLICE_FROM)
+        ends.before.send(bulk)
+        seen = b""
+        while len(seen) < len(bulk):
+            poller.dispatch(1)
+            with suppress(BlockingIOError):
+                seen += ends.behind.recv(1 << 20)
+        ends.before.send(bulk)
+        ends.before.send(b"!", socket.MSG_OOB)
+        ends.before.send(after)
+        if ends_then:
+            ends.before.shutdown(socket.SHUT_WR)
+        dispatches = 0
+        while poller.dispatch(0.1):
+            dispatches += 1
+            assert dispatches < 20
+            with suppress(BlockingIOError):
+                seen += ends.behind.recv(1 << 20)
+        with suppress(BlockingIOError):
+            seen += ends.behind.recv(1 << 20)
+        assert seen == bulk + bulk + after
+        assert ends.lane.at_end is ends_then
+
+
 def test_a_passed_descriptor_does_not_hold_back_what_follows() -> None:
     with driven(socket.socketpair) as (ends, poller):
         socket.send_fds(ends.before, [b"before"], [0])

@@ -121,6 +121,8 @@ class SocketLane(Lane):
             super().discard()
 
     def _splice(self) -> None:
+        # It never gets past urgent data, whether nothing follows (EAGAIN), much, or the end (0): whenever it
+        # gets nothing, the next read is one that does, and knows the end from what only looks like it.
         pipe = take_pipe()
         if pipe is None:
             self._splicing = False
@@ -134,14 +136,15 @@ class SocketLane(Lane):
             )
         except OSError as error:
             give_pipe(pipe)
+            self._splicing = False
             if error.errno == errno.EINVAL:
-                self._may_splice = self._splicing = False
+                self._may_splice = False
             elif error.errno != errno.EAGAIN:
                 self._fail(error)
             return
         if n == 0:
             give_pipe(pipe)
-            self._end()
+            self._splicing = False
             return
         self.received += n
         self._splicing = n >= SPLICE_UNTIL
