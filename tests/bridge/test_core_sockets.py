@@ -261,6 +261,24 @@ def test_no_byte_waits_for_another(seed: int, pair: Pair) -> None:
     assert seen.digest() == sent.digest()
 
 
+def test_who_is_told_of_a_full_sink_sees_that_it_has_to_look_again() -> None:
+    """Else a thread that is about to rest, and looks a moment later, would rest for ever."""
+    told: list[bool] = []
+
+    class Told(Poller):
+        @override
+        def _sending_begins(self) -> None:
+            told.append(self.is_sending)
+
+    with lane() as ends, closing(Told()) as poller:
+        poller.add(ends.lane)
+        while ends.lane.state is READING:
+            ends.before.send(bytes(10_000))
+            poller.dispatch(1)
+        assert told == [True]
+        poller.remove(ends.lane)
+
+
 def test_a_busy_holder_lets_others_have_their_turn() -> None:
     turns = Turns()
     begun, done = threading.Event(), threading.Event()

@@ -149,8 +149,9 @@ class Poller:
         if lane.state is SENDING:
             if not self._sending:
                 self._next_look = time.monotonic() + STALLED_AFTER / LOOKS
-                self._sending_begins()
             self._sending[lane] = _Look(lane.taken)
+            if len(self._sending) == 1:  # noted above, for a thread that looks before it rests
+                self._sending_begins()
         else:
             self._sending.pop(lane, None)
         self._watch(lane.source.descriptor)
@@ -160,7 +161,7 @@ class Poller:
         """Take note of an event of a descriptor that is no lane's."""
 
     def _sending_begins(self) -> None:
-        """Have :meth:`dispatch` called now and then, until :attr:`is_sending` is false."""
+        """Have :meth:`dispatch` called now and then, until :attr:`is_sending`, now true, is false."""
 
     def _make_room(self, descriptor: int) -> None:
         """Let a descriptor have its places."""
