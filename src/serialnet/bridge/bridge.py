@@ -166,9 +166,12 @@ class Bridge:
 
     async def _copy_quietly(self) -> None:
         """Let the poller copy both directions, and just wait, as long as nothing but bytes and ends come."""
+        try:
+            waker = Waker()
+        except OSError:  # no more descriptors, of which the loop needs none
+            return
         pumps = {_other(self._port): self._to_port, self._port: self._to_user}
         over: list[Side] = []
-        waker = Waker()
         self._wake = waker.wake
 
         def end(side: Side) -> None:  # in the poller, with the lock held

@@ -157,7 +157,10 @@ class Pump:
 
     async def _copy(self) -> None:
         """Let the poller copy until something else than bytes comes."""
-        waker = Waker()
+        try:
+            waker = Waker()
+        except OSError:  # no more descriptors, of which the loop needs none
+            return
         try:
             if await self.open(waker.wake):
                 self._buffer = None

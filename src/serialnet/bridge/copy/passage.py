@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 
@@ -12,6 +13,8 @@ from .poller import Poller
 from .socket_lane import SocketLane
 
 __all__ = ["Passage", "open_passage"]
+
+logger: logging.Logger = logging.getLogger("serialnet.bridge")
 
 
 class Passage:
@@ -30,9 +33,9 @@ class Passage:
         lane.source.revoke = lane.sink.revoke = self.stop
         lane.sink.interject = self._interject
         with thread.turns if poller is None else poller.turns:
+            self._poller = thread.poller() if poller is None else poller
             if at_once:
                 lane.readable()
-            self._poller = thread.poller() if poller is None else poller
             self._poller.add(lane)
 
     @property
@@ -132,4 +135,10 @@ async def open_passage(
         lane = SocketLane(from_, to, from_.socket, to.socket, wake, passes_end=passes_end)
     else:
         lane = Lane(from_, to, wake, tap, passes_end=passes_end)
-    return Passage(lane, poller, at_once=at_once)
+    try:
+        return Passage(lane, poller, at_once=at_once)
+    except (OSError, RuntimeError) as error:  # of the thread; a loop needs neither it nor more descriptors
+        logger.debug("bytes are copied in the event loop: %s", error)
+        from_.give_back(None)
+        to.give_back(b"")
+        return None

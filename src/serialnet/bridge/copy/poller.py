@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -93,6 +94,14 @@ class Poller:
         self._lanes -= 1
         self._watch(source)
         self._watch(sink)
+
+    def abandon(self) -> None:
+        """Turn all lanes off."""
+        for lane in list(self._readers):
+            if lane is not None:
+                lane.state = OFF
+                with contextlib.suppress(Exception):  # what one lane's bridge raises is not the others'
+                    self._attend(lane)
 
     def dispatch(self, timeout: float | None = 0) -> bool:
         """Wait for events, and let the lanes concerned do their bit.

@@ -7,6 +7,7 @@ its bit.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -21,6 +22,8 @@ from .turns import Turns
 from .waker import Waker, forget_wakers
 
 __all__ = ["poller", "turns"]
+
+logger: logging.Logger = logging.getLogger("serialnet.bridge")
 
 # How long the thread outlives its last lane.
 IDLE = 2.0
@@ -43,9 +46,11 @@ class _Poller(Poller):
     def rest(self) -> None:
         """Wait as long as there are lanes and nothing happens."""
         self._rests = True
-        if not self.is_empty:
-            self.dispatch(None)
-        self._rests = False
+        try:
+            if not self.is_empty:
+                self.dispatch(None)
+        finally:
+            self._rests = False
 
     @override
     def remove(self, lane: Lane) -> None:
@@ -72,27 +77,48 @@ class _Poller(Poller):
 
 
 def poller() -> Poller:
-    """Return the poller, whose thread runs; to be called in a turn, within which a lane is added."""
+    """Return the poller, whose thread runs; to be called in a turn, within which a lane is added.
+
+    :raises OSError: if there are no more descriptors
+    :raises RuntimeError: if there are no more threads
+    """
     global _poller
     if _poller is None:
-        _poller = _Poller()
-        threading.Thread(target=_run, args=(_poller,), name="serialnet-copy", daemon=True).start()
+        poller = _Poller()
+        try:
+            threading.Thread(target=_run, args=(poller,), name="serialnet-copy", daemon=True).start()
+        except RuntimeError:
+            poller.close()
+            raise
+        _poller = poller
     return _poller
 
 
 def _run(poller: _Poller) -> None:
-    global _poller
     # Signals are for the main thread; and SIGPIPE, where it is not ignored, would end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    while True:
-        if poller.dispatch(IDLE):
-            continue
+    try:
+        while True:
+            if poller.dispatch(IDLE):
+                continue
+            with turns:
+                if poller.is_empty:
+                    _end(poller)
+                    return
+            poller.rest()
+    except Exception:
+        # No memory for a buffer, say: who waits for this thread must not wait for ever.
+        logger.exception("the copying thread failed as it should not; the event loops go on")
         with turns:
-            if poller.is_empty:
-                _poller = None
-                poller.close()
-                return
-        poller.rest()
+            _end(poller)
+
+
+def _end(poller: _Poller) -> None:
+    """Let the next lane have another thread."""
+    global _poller
+    _poller = None
+    poller.abandon()
+    poller.close()
 
 
 def _after_fork() -> None:
