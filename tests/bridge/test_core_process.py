@@ -126,7 +126,7 @@ def test_a_loop_can_be_closed_under_a_bridge(backend: str) -> None:
         # As the copying thread may be found then: at work.
         from serialnet.bridge.copy import thread
         held = threading.Event()
-        hold = lambda: (thread.turns.__enter__(), held.set(), threading.Event().wait())
+        hold = lambda: (thread.turns.lock.acquire(), held.set(), threading.Event().wait())
         threading.Thread(target=hold, daemon=True).start()
         held.wait(10)
         """,

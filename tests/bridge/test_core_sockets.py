@@ -285,7 +285,7 @@ def test_a_busy_holder_lets_others_have_their_turn() -> None:
     had: list[int] = []
 
     def be_busy() -> None:
-        with turns:
+        with turns.lock:
             begun.set()
             while not done.is_set():
                 if turns.wanted:
@@ -293,7 +293,7 @@ def test_a_busy_holder_lets_others_have_their_turn() -> None:
 
     def take_turns(number: int) -> None:
         for _ in range(100):
-            with turns:
+            with turns.queue, turns.next():
                 had.append(number)
 
     busy = threading.Thread(target=be_busy)

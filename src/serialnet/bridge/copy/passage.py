@@ -26,13 +26,14 @@ class Passage:
     __slots__ = ("_poller", "_stopped", "lane", "unsent")
 
     def __init__(self, lane: Lane, poller: Poller | None, *, at_once: bool) -> None:
-        self.lane = lane
+        self.lane: Lane = lane
         self.unsent: bytes = b""
         """After the end: what was received and has still to be sent."""
         self._stopped = False
         lane.source.revoke = lane.sink.revoke = self.stop
         lane.sink.interject = self._interject
-        with thread.turns if poller is None else poller.turns:
+        turns = thread.turns if poller is None else poller.turns
+        with turns.queue, turns.next():
             self._poller = thread.poller() if poller is None else poller
             if at_once:
                 lane.readable()
@@ -65,7 +66,8 @@ class Passage:
 
     def discard(self) -> None:
         """Throw away what was received and not sent."""
-        with self._poller.turns:
+        turns = self._poller.turns
+        with turns.queue, turns.next():
             self.lane.discard()
 
     def stop(self) -> None:
@@ -81,7 +83,8 @@ class Passage:
         unsent = b""
         # At the interpreter's end the thread stands still for ever, perhaps in its turn.
         if not (self._poller.forgotten or sys.is_finalizing()):
-            with self._poller.turns:
+            turns = self._poller.turns
+            with turns.queue, turns.next():
                 self._poller.remove(lane)
                 was_over = self.is_over
                 unsent = lane.stop()
@@ -93,7 +96,8 @@ class Passage:
         self.unsent = sink.give_back(unsent)
 
     def _interject(self, wire: bytes) -> int:
-        with self._poller.turns:
+        turns = self._poller.turns
+        with turns.queue, turns.next():
             return self.lane.interject(wire)
 
 

@@ -113,7 +113,7 @@ class Poller:
             timeout = left if timeout is None else min(left, timeout)
         ready = self._readiness.poll(timeout, MOST_EVENTS)
         turns, readers = self.turns, self._readers
-        with turns:
+        with turns.lock:
             for descriptor, events in ready:
                 if turns.wanted:
                     turns.give_way()

@@ -101,7 +101,7 @@ def _run(poller: _Poller) -> None:
         while True:
             if poller.dispatch(IDLE):
                 continue
-            with turns:
+            with turns.lock:
                 if poller.is_empty:
                     _end(poller)
                     return
@@ -109,7 +109,7 @@ def _run(poller: _Poller) -> None:
     except Exception:
         # No memory for a buffer, say: who waits for this thread must not wait for ever.
         logger.exception("the copying thread failed as it should not; the event loops go on")
-        with turns:
+        with turns.queue, turns.next():
             _end(poller)
 
 
