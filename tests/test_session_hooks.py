@@ -74,11 +74,11 @@ class Clock:
 
 
 def a_byte_there(stats: serialnet.BridgeStats) -> None:
-    stats._a_to_b.counted += 1
+    stats.bytes_a_to_b += 1
 
 
 def a_byte_back(stats: serialnet.BridgeStats) -> None:
-    stats._b_to_a.counted += 1
+    stats.bytes_b_to_a += 1
 
 
 def a_request(stats: serialnet.BridgeStats) -> None:

@@ -20,7 +20,7 @@ from .copy.waker import Waker
 from .hook import Direction, Hook, HookFactory, make_hooks
 from .middleware import Middleware
 from .pump import Gate, Pump, SendFailed, Shared, Tap
-from .stats import BridgeEnd, BridgeStats, Count, Side
+from .stats import BridgeEnd, BridgeStats, Count, LiveStats, Side
 
 __all__ = ["Bridge"]
 
@@ -50,7 +50,8 @@ class Bridge:
     def __init__(self, a: Transport, b: Transport, *, hooks: Sequence[Hook | HookFactory] = ()) -> None:
         if isinstance(a, AskingTransport) and isinstance(b, AskingTransport):
             raise BridgeError("both ends ask for line changes, and neither can carry them out")
-        self.stats: BridgeStats = BridgeStats()
+        stats = LiveStats()
+        self.stats: BridgeStats = stats
         self.hooks: list[Hook] = make_hooks(hooks)
         self._ends: dict[Side, Transport] = {"a": a, "b": b}
         # The port is the end that offers a line; of two equal ends, b.
@@ -58,8 +59,8 @@ class Bridge:
         user, port = self._ends[_other(self._port)], self._ends[self._port]
         self._asker = user if isinstance(user, AskingTransport) else None
         self._shared = Shared()
-        self._to_user = Pump(port, user, self._shared, *self._looks(self._port))
-        looks = self._looks(_other(self._port))
+        self._to_user = Pump(port, user, self._shared, *self._looks(self._port, stats))
+        looks = self._looks(_other(self._port), stats)
         gate = Gate(self._middleware.awaits_data, self._middleware.before_data) if self.hooks else None
         self._to_port: Pump
         if self._asker is not None:
@@ -339,10 +340,10 @@ class Bridge:
                 except Exception:
                     logger.exception("an end did not close as it should")
 
-    def _looks(self, side: Side) -> tuple[Count, Tap | None]:
+    def _looks(self, side: Side, stats: LiveStats) -> tuple[Count, Tap | None]:
         """What counts the bytes of a direction, and what taps them, if any hook does."""
         direction = Direction.A_TO_B if side == "a" else Direction.B_TO_A
-        count = self.stats._a_to_b if side == "a" else self.stats._b_to_a
+        count = stats.a_to_b if side == "a" else stats.b_to_a
         return count, self._middleware.tap(direction) if self.hooks else None
 
     # What happens of its own accord

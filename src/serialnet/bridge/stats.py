@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from copy import copy
 from dataclasses import dataclass, field, fields
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from typing_extensions import override
 
 from ..values.events import InputsChanged, LineErrors, LineEvent, Lost
 from .copy.passage import Passage
 
-__all__ = ["NO_ERRORS", "BridgeEnd", "BridgeStats", "Count", "Side"]
+__all__ = ["NO_ERRORS", "BridgeEnd", "BridgeStats", "Count", "LiveStats", "Side"]
 
 NO_ERRORS = LineErrors()
 
@@ -41,6 +44,10 @@ class BridgeStats:
     line changes, or a hook hears events (:class:`serialnet.hooks.Statistics` does).
     """
 
+    bytes_a_to_b: int = 0
+    """Bytes that came from ``a``."""
+    bytes_b_to_a: int = 0
+    """Bytes that came from ``b``."""
     requests: int = 0
     refused: int = 0
     events: int = 0
@@ -49,24 +56,8 @@ class BridgeStats:
     line_errors: LineErrors = NO_ERRORS
     losses: int = 0
     """How often the port was lost."""
-    _a_to_b: Count = field(default_factory=Count, repr=False)
-    _b_to_a: Count = field(default_factory=Count, repr=False)
     _began: float | None = field(default=None, repr=False, compare=False)
     _ended: float | None = field(default=None, repr=False, compare=False)
-
-    def __repr__(self) -> str:
-        names = ("bytes_a_to_b", "bytes_b_to_a", *(each.name for each in fields(self) if each.repr))
-        return f"BridgeStats({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
-
-    @property
-    def bytes_a_to_b(self) -> int:
-        """Bytes that came from ``a``."""
-        return self._a_to_b.bytes
-
-    @property
-    def bytes_b_to_a(self) -> int:
-        """Bytes that came from ``b``."""
-        return self._b_to_a.bytes
 
     @property
     def duration(self) -> float:
@@ -94,6 +85,43 @@ class BridgeStats:
                 self.line_errors += event
             case Lost():
                 self.losses += 1
+
+
+class LiveStats(BridgeStats):
+    """The figures of a bridge, which counts its bytes elsewhere; a copy is of the moment."""
+
+    __slots__ = ("a_to_b", "b_to_a")
+
+    def __init__(self, **values: Any) -> None:
+        self.a_to_b: Count = Count()
+        self.b_to_a: Count = Count()
+        super().__init__(**values)
+
+    @property
+    @override
+    def bytes_a_to_b(self) -> int:
+        return self.a_to_b.bytes
+
+    @bytes_a_to_b.setter
+    def bytes_a_to_b(self, value: int) -> None:
+        self.a_to_b.counted = value
+
+    @property
+    @override
+    def bytes_b_to_a(self) -> int:
+        return self.b_to_a.bytes
+
+    @bytes_b_to_a.setter
+    def bytes_b_to_a(self, value: int) -> None:
+        self.b_to_a.counted = value
+
+    @override
+    def __reduce__(self) -> tuple[type[BridgeStats], tuple[object, ...]]:
+        return BridgeStats, tuple(getattr(self, each.name) for each in fields(self))
+
+    @override
+    def __repr__(self) -> str:
+        return repr(copy(self))
 
 
 @dataclass(frozen=True, slots=True)
