@@ -175,7 +175,7 @@ class Bridge:
         over: list[Side] = []
         self._wake = waker.wake
 
-        def end(side: Side) -> None:  # in the poller, with the lock held
+        def end(side: Side) -> None:  # in a turn, mostly in the poller's thread
             over.append(side)
             passage = pumps[side].passage
             if len(over) == 2 or passage is None or not passage.passed_end:

@@ -1,7 +1,7 @@
 """Which descriptors are ready: epoll on Linux, :mod:`selectors` elsewhere.
 
-Level-triggered, and safe to change while another thread waits. Names and events are those of
-:class:`select.epoll`.
+Level-triggered but for :data:`ONCE`, and safe to change while another thread waits. Names and events are
+those of :class:`select.epoll`.
 """
 
 from __future__ import annotations
