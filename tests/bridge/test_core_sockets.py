@@ -6,15 +6,19 @@ import hashlib
 import os
 import random
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from typing import TypeAlias
+from itertools import count
+from types import FrameType
+from typing import Any, TypeAlias
 
 import pytest
 from typing_extensions import override
 
 from serialnet.bridge.copy import socket_lane
+from serialnet.bridge.copy import turns as turns_module
 from serialnet.bridge.copy.lane import OFF, READING, SENDING
 from serialnet.bridge.copy.poller import Poller
 from serialnet.bridge.copy.socket_lane import SocketLane
@@ -307,3 +311,35 @@ def test_a_busy_holder_lets_others_have_their_turn() -> None:
     done.set()
     busy.join(10)
     assert sorted(had) == [0] * 100 + [1] * 100 + [2] * 100
+
+
+def test_an_interrupt_does_not_keep_the_turn() -> None:
+    """Wherever Ctrl-C hits who asks for it: nobody could take a bridge apart any more."""
+    turns = Turns()
+    left = 0
+
+    def interrupt(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != turns_module.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+        return interrupt
+
+    tracing = sys.gettrace()
+    for number in count():
+        left = number
+        sys.settrace(interrupt)
+        try:
+            with turns.queue, turns.next():
+                break
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(tracing)
+        assert not turns.lock.locked()
+        assert not turns.queue.locked()
+    assert number > 3

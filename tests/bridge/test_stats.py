@@ -33,11 +33,13 @@ async def test_a_copy_is_of_the_moment(taken: Callable[[BridgeStats], BridgeStat
         await beyond_a.send(b"abc")
         assert await beyond_b.receive() == b"abc"
         stats = taken(bridge.stats)
+        assert stats == bridge.stats
         assert repr(stats) == repr(bridge.stats)
         assert repr(stats).startswith("BridgeStats(bytes_a_to_b=3, bytes_b_to_a=0, ")
         await beyond_a.send(b"d")
         assert await beyond_b.receive() == b"d"
         assert (stats.bytes_a_to_b, bridge.stats.bytes_a_to_b) == (3, 4)
+        assert stats != bridge.stats
         tasks.cancel_scope.cancel()
 
 

@@ -120,6 +120,12 @@ class LiveStats(BridgeStats):
         return BridgeStats, tuple(getattr(self, each.name) for each in fields(self))
 
     @override
+    def __eq__(self, other: object) -> bool:
+        return copy(self) == (copy(other) if isinstance(other, LiveStats) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    @override
     def __repr__(self) -> str:
         return repr(copy(self))
 
