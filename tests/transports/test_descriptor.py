@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tty
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -11,6 +12,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
+import serialnet
+from serialnet import Transport
 from serialnet.transports._descriptor import DescriptorTransport
 from serialnet.transports._pipes import PipeTransport
 
@@ -74,6 +77,18 @@ async def test_a_tty_that_gives_much_is_asked_again(
     source.give_back(None)
 
 
+async def tcp_pair() -> tuple[Transport, Transport]:
+    async with serialnet.listen("tcp://127.0.0.1:0") as listener:
+        return await serialnet.connect(listener.urls[0]), await listener.accept()
+
+
+async def pipes() -> tuple[Transport, Transport]:
+    ends = [*os.pipe(), *os.pipe()]
+    for descriptor in ends:
+        os.set_blocking(descriptor, False)
+    return PipeTransport(ends[0], ends[3]), PipeTransport(ends[2], ends[1])
+
+
 BACKENDS: list[Any] = ["asyncio", "trio", ("asyncio", {"use_uvloop": True})]
 
 
@@ -93,3 +108,37 @@ async def test_what_is_called_ready_in_vain_can_be_cancelled() -> None:
                 for _ in range(turns):
                     await checkpoint()
                 tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("anyio_backend", BACKENDS, indirect=True)
+@pytest.mark.parametrize("pair", [tcp_pair, pipes])
+async def test_its_number_can_be_used_again_at_once(
+    pair: Callable[[], Awaitable[tuple[Transport, Transport]]],
+) -> None:
+    """Who waits for it is awake by then, and ends no wait for what has the number now."""
+    transport, beyond = await pair()
+    assert isinstance(transport, DescriptorTransport)
+    async with beyond, anyio.create_task_group() as tasks:
+
+        async def receive() -> None:
+            with pytest.raises(anyio.ClosedResourceError):
+                await transport.receive()
+
+        tasks.start_soon(receive)
+        await anyio.wait_all_tasks_blocked()
+        number = transport._descriptor
+        reading, writing = os.pipe()
+
+        async def write() -> None:
+            await anyio.wait_all_tasks_blocked()
+            os.write(writing, b"x")
+
+        await transport.aclose()
+        os.dup2(reading, number)
+        os.close(reading)
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as waiting:
+                waiting.start_soon(write)
+                await anyio.wait_readable(number)
+        os.close(number)
+        os.close(writing)

@@ -8,6 +8,7 @@ import select
 import socket
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
@@ -16,7 +17,10 @@ from typing_extensions import Buffer, override
 from ..core.loan import Sink, Source
 from ..core.transport import Transport
 
-__all__ = ["DescriptorTransport"]
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
+__all__ = ["DescriptorTransport", "part_from"]
 
 # A tty hands out about 4 KiB at a time, however much there is: after a read of this size it is asked again,
 READ_AGAIN = 2048
@@ -45,8 +49,8 @@ class DescriptorTransport(Transport, abstract=True):
         self._descriptor = descriptor
         self._write_descriptor = descriptor if write_descriptor is None else write_descriptor
         self._closed = False
-        # Whether anybody ever waited until it is ready, and may have to be told that it is closed.
-        self._has_waited = False
+        # How many wait until it is ready, and have to know before it is closed.
+        self._waiting = 0
         self._source: _Source | None = None
         self._sink: _Sink | None = None
         # What a borrower met when it received: a connection's reset is told once only.
@@ -76,8 +80,11 @@ class DescriptorTransport(Transport, abstract=True):
                 except BlockingIOError:
                     if waited:  # what is called ready in vain never sleeps, and may not hear of it otherwise
                         await checkpoint_if_cancelled()
-                    self._has_waited = True
-                    await anyio.wait_readable(self._descriptor)
+                    self._waiting += 1
+                    try:
+                        await anyio.wait_readable(self._descriptor)
+                    finally:
+                        self._waiting -= 1
                     waited = True
                 except OSError as error:
                     raise anyio.BrokenResourceError(f"receiving failed: {error}") from error
@@ -102,8 +109,11 @@ class DescriptorTransport(Transport, abstract=True):
                 except BlockingIOError:
                     if waited:  # what is called ready in vain never sleeps, and may not hear of it otherwise
                         await checkpoint_if_cancelled()
-                    self._has_waited = True
-                    await anyio.wait_writable(self._write_descriptor)
+                    self._waiting += 1
+                    try:
+                        await anyio.wait_writable(self._write_descriptor)
+                    finally:
+                        self._waiting -= 1
                     waited = True
                 except OSError as error:
                     raise anyio.BrokenResourceError(f"sending failed: {error}") from error
@@ -161,6 +171,17 @@ class DescriptorTransport(Transport, abstract=True):
             self._source.revoke()
         if self._sink is not None:
             self._sink.revoke()
+
+
+async def part_from(*descriptors: FileDescriptorLike) -> None:
+    """Wake who waits for these descriptors, and see that they are awake before the numbers can be used again.
+
+    On asyncio, a wait of anyio's that ends takes back whatever wait there is for its number by then: it may
+    be one for another descriptor, which would never end.
+    """
+    for descriptor in descriptors:
+        anyio.notify_closing(descriptor)
+    await cancel_shielded_checkpoint()
 
 
 class _Source(Source):

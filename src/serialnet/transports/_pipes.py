@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 from typing_extensions import override
 
-from ._descriptor import DescriptorTransport
+from ._descriptor import DescriptorTransport, part_from
 
 __all__ = ["PipeTransport"]
 
@@ -42,6 +42,7 @@ class PipeTransport(DescriptorTransport):
     async def aclose(self) -> None:
         if not self._closed:
             self._begin_closing()
+            await part_from(self._descriptor, self._write_descriptor)
             self._end_writing()
             self._close_descriptor(self._descriptor)
         await anyio.lowlevel.checkpoint()
@@ -53,5 +54,4 @@ class PipeTransport(DescriptorTransport):
             self._close_descriptor(descriptor)
 
     def _close_descriptor(self, descriptor: int) -> None:
-        anyio.notify_closing(descriptor)
         os.close(descriptor)

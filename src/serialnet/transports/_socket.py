@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from ..core.loan import NO_SIGNAL
 from ..core.transport import Listener, Transport
-from ._descriptor import DescriptorTransport
+from ._descriptor import DescriptorTransport, part_from
 
 __all__ = ["BACKLOG", "SocketListener", "SocketTransport", "reason"]
 
@@ -53,16 +53,19 @@ class SocketTransport(DescriptorTransport, abstract=True):
 
     @override
     def _close_at_once(self) -> bool:
+        if self._waiting:
+            return False
         if not self._closed:
             self._begin_closing()
-            if self._has_waited:
-                anyio.notify_closing(self._socket)
             self._socket.close()
         return True
 
     @override
     async def aclose(self) -> None:
-        self._close_at_once()
+        if not self._close_at_once() and not self._closed:
+            self._begin_closing()
+            await part_from(self._socket)
+            self._socket.close()
 
 
 class SocketListener(Listener):
@@ -135,10 +138,9 @@ class SocketListener(Listener):
     @override
     async def aclose(self) -> None:
         sockets, self._sockets = self._sockets, []
+        await part_from(*sockets)
         for sock in sockets:
-            anyio.notify_closing(sock)
             sock.close()
-        await anyio.lowlevel.checkpoint()
 
 
 def reason(error: OSError) -> str:

@@ -23,7 +23,7 @@ from ..core.transport import AskingTransport, Listener, Transport, TransportAttr
 from ..values.events import LineEvent, SettingsChanged
 from ..values.requests import Configure, InForce, LineRequest, PurgeRequest
 from ..values.settings import LineSettings, Purge
-from ._descriptor import DescriptorTransport
+from ._descriptor import DescriptorTransport, part_from
 from ._news import News
 from ._pty import AskingPty
 
@@ -247,10 +247,10 @@ class PtyTransport(AskingTransport, DescriptorTransport):
         if not self._closed:
             self._begin_closing()
             self._answered.tell()
+            await part_from(self._descriptor)
             if self._session is None:
                 self._device.close()
             elif not self._session.over and not self._pty.closed:
-                anyio.notify_closing(self._descriptor)
                 self._pty.look()
                 if self._pty.client == self._client:
                     self._pty.discard_sent()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 from typing_extensions import override
@@ -24,7 +23,7 @@ from ..core.transport import Listener, Transport
 from ..port_list import PortInfo, find_port
 from ..values.settings import LineSettings, Outputs
 from ._attributes import port_attributes
-from ._descriptor import DescriptorTransport
+from ._descriptor import DescriptorTransport, part_from
 from ._failures import GONE, cannot_open, gone
 from ._line_options import SerialOptions
 from ._serial_line import SerialLine
@@ -88,7 +87,7 @@ class SerialTransport(DescriptorTransport):
             await checkpoint()
             return
         self._begin_closing()
-        anyio.notify_closing(self._descriptor)
+        await part_from(self._descriptor)
         await self._line.aclose()
 
     @property
