@@ -141,6 +141,7 @@ class SocketListener(Listener):
         await part_from(*sockets)
         for sock in sockets:
             sock.close()
+        await anyio.lowlevel.checkpoint_if_cancelled()
 
 
 def reason(error: OSError) -> str:
