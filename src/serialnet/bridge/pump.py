@@ -81,7 +81,7 @@ class Pump:
 
     @property
     def progress(self) -> int:
-        """Bytes that the sink has taken."""
+        """A number that grows whenever bytes come, or the sink takes some that waited."""
         return self._count.bytes + self._taken + (self._passage.taken if self._passage is not None else 0)
 
     async def run(self) -> None:

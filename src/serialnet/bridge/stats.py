@@ -123,8 +123,6 @@ class LiveStats(BridgeStats):
     def __eq__(self, other: object) -> bool:
         return copy(self) == (copy(other) if isinstance(other, LiveStats) else other)
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
-
     @override
     def __repr__(self) -> str:
         return repr(copy(self))

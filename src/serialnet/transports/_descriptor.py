@@ -7,7 +7,7 @@ import os
 import select
 import socket
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import anyio
@@ -78,13 +78,7 @@ class DescriptorTransport(Transport, abstract=True):
                 try:
                     n = self._read_again(view)
                 except BlockingIOError:
-                    if waited:  # what is called ready in vain never sleeps, and may not hear of it otherwise
-                        await checkpoint_if_cancelled()
-                    self._waiting += 1
-                    try:
-                        await anyio.wait_readable(self._descriptor)
-                    finally:
-                        self._waiting -= 1
+                    await self._until(anyio.wait_readable, self._descriptor, again=waited)
                     waited = True
                 except OSError as error:
                     raise anyio.BrokenResourceError(f"receiving failed: {error}") from error
@@ -107,13 +101,7 @@ class DescriptorTransport(Transport, abstract=True):
                 try:
                     n = self._write(view)
                 except BlockingIOError:
-                    if waited:  # what is called ready in vain never sleeps, and may not hear of it otherwise
-                        await checkpoint_if_cancelled()
-                    self._waiting += 1
-                    try:
-                        await anyio.wait_writable(self._write_descriptor)
-                    finally:
-                        self._waiting -= 1
+                    await self._until(anyio.wait_writable, self._write_descriptor, again=waited)
                     waited = True
                 except OSError as error:
                     raise anyio.BrokenResourceError(f"sending failed: {error}") from error
@@ -121,6 +109,17 @@ class DescriptorTransport(Transport, abstract=True):
                     if not waited:
                         await cancel_shielded_checkpoint()
                     return n
+
+    async def _until(
+        self, until_ready: Callable[[int], Awaitable[None]], descriptor: int, *, again: bool
+    ) -> None:
+        if again:  # what is called ready in vain never sleeps, and may not hear of cancellation otherwise
+            await checkpoint_if_cancelled()
+        self._waiting += 1
+        try:
+            await until_ready(descriptor)
+        finally:
+            self._waiting -= 1
 
     @override
     def _hung_up(self, *, half: bool = False) -> bool:

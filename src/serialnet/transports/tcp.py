@@ -139,8 +139,6 @@ factory: TransportFactory = _Factory()
 async def _resolve(
     host: str | None, port: int, flags: int = 0, deadline: float | None = None
 ) -> list[tuple[int, Any]]:
-    if host and _is_ipv4(host):
-        return [(socket.AF_INET, (host, port))]
     try:
         found: Sequence[tuple[Any, ...]]
         try:  # an address in digits asks nobody, so it needs no thread
@@ -152,14 +150,6 @@ async def _resolve(
     except UnicodeError as error:
         raise OSError(errno.EINVAL, f"no host has such a name: {error}") from None
     return [(info[0], info[4]) for info in found]
-
-
-def _is_ipv4(host: str) -> bool:
-    try:
-        socket.inet_pton(socket.AF_INET, host)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _listen_on(family: int, address: Any) -> socket.socket:

@@ -83,7 +83,7 @@ class Lane:
         self.received: int = 0
         """Bytes that came from the source."""
         self.taken: int = 0
-        """Bytes that the sink did not take at once, and has taken by now."""
+        """Bytes that the sink has taken by now, of those that waited for it."""
         self.at_end: bool = False
         """Whether the source is at its end of file, and all that came before has been delivered."""
         self.passed_end: bool = False

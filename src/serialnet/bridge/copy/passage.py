@@ -46,7 +46,7 @@ class Passage:
 
     @property
     def taken(self) -> int:
-        """Bytes that the sink did not take at once, and has taken by now."""
+        """Bytes that the sink has taken by now, of those that waited for it."""
         return self.lane.taken
 
     @property
