@@ -7,7 +7,7 @@ import random
 import pytest
 from typing_extensions import override
 
-from serialnet.bridge.copy.lane import OFF, READING, SENDING, Lane
+from serialnet.bridge.copy.lane import MOST_READS, OFF, READING, SENDING, Lane
 from serialnet.core.loan import Sink, Source
 from serialnet.transports.rfc2217.lending import SessionSink, SessionSource
 
@@ -141,6 +141,13 @@ def test_a_tap_sees_and_changes() -> None:
     lane.readable()
     lane.readable()
     assert (sink.taken, lane.state) == (b"bc", READING)
+
+
+def test_large_reads_are_repeated_but_not_for_ever() -> None:
+    source = From(*[bytes(4096)] * 100)
+    lane = Lane(source, To(), wake)
+    lane.readable()
+    assert len(source.reads) == 100 - MOST_READS
 
 
 def test_discarding() -> None:

@@ -10,71 +10,11 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from typing_extensions import override
 
 import serialnet
 from serialnet import Transport
 from serialnet.transports._descriptor import DescriptorTransport
 from serialnet.transports._pipes import PipeTransport
-
-GONE = OSError("gone")
-
-
-class Pieces(DescriptorTransport):
-    """Gives so many bytes at each read: an error is raised."""
-
-    def __init__(self, *reads: int | Exception) -> None:
-        super().__init__(-1)
-        self.reads = list(reads)
-
-    @override
-    def _read_into(self, view: memoryview) -> int:
-        if not self.reads:
-            raise BlockingIOError
-        n = self.reads.pop(0)
-        if isinstance(n, Exception):
-            raise n
-        assert len(view) >= n
-        view[:n] = bytes([n % 251]) * n
-        return n
-
-    @override
-    def _write(self, view: memoryview) -> int:
-        raise AssertionError
-
-    @override
-    async def aclose(self) -> None:
-        pass
-
-
-@pytest.mark.parametrize(
-    ("reads", "size", "taken", "left"),
-    [
-        ([100, 100], 65536, 100, [100]),
-        ([4096, 4095, 100, 4096], 65536, 8291, [4096]),
-        ([4096] * 20, 65536, 8 * 4096, [4096] * 12),
-        ([4096, 4096], 65536, 8192, []),
-        ([4096, 0, 4096], 65536, 4096, [4096]),
-        ([4096, GONE], 65536, 4096, []),
-        ([4096, 4096, 4096], 8192, 8192, [4096]),
-    ],
-)
-async def test_a_tty_that_gives_much_is_asked_again(
-    reads: list[int | Exception],
-    size: int,
-    taken: int,
-    left: list[int | Exception],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(os, "isatty", lambda descriptor: True)
-    transport = Pieces(*reads)
-    source = await transport._lend_source()
-    assert source is not None
-    data = source.read(memoryview(bytearray(size)))
-    expected = b"".join(bytes([n % 251]) * n for n in reads if isinstance(n, int))
-    assert data == expected[:taken]
-    assert transport.reads == left
-    source.give_back(None)
 
 
 async def tcp_pair() -> tuple[Transport, Transport]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import select
 import socket
 from abc import abstractmethod
@@ -21,11 +19,6 @@ if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
 __all__ = ["DescriptorTransport", "part_from"]
-
-# A tty hands out about 4 KiB at a time, however much there is: after a read of this size it is asked again,
-READ_AGAIN = 2048
-# so often; for a sink, one large piece is less work than many small ones.
-MOST_READS = 8
 
 
 class DescriptorTransport(Transport, abstract=True):
@@ -184,25 +177,16 @@ async def part_from(*descriptors: FileDescriptorLike) -> None:
 
 
 class _Source(Source):
-    __slots__ = ("_is_tty", "_read_into", "_transport")
+    __slots__ = ("_read_into", "_transport")
 
     def __init__(self, transport: DescriptorTransport) -> None:
         super().__init__(transport._descriptor, transport._bare_socket)
         self._transport = transport
         self._read_into = transport._read_into
-        self._is_tty = self.socket is None and os.isatty(self.descriptor)
 
     @override
     def read(self, buffer: memoryview) -> memoryview:
-        n = self._read_into(buffer)
-        if n >= READ_AGAIN and self._is_tty:
-            with contextlib.suppress(Exception):  # there is nothing now; or a hang-up, which is told again
-                for _ in range(MOST_READS - 1):
-                    more = self._read_into(buffer[n:]) if n < len(buffer) else 0
-                    n += more
-                    if more < READ_AGAIN:
-                        break
-        return buffer[:n]
+        return buffer[: self._read_into(buffer)]
 
     @override
     def give_back(self, error: Exception | None) -> None:

@@ -24,6 +24,11 @@ __all__ = ["NOTHING", "OFF", "READING", "SENDING", "Lane", "State", "Tap"]
 
 Tap: TypeAlias = Callable[[memoryview], memoryview]
 
+# A tty hands out about 4 KiB at a time, however much there is: after a read of this size it is asked again,
+READ_AGAIN = 2048
+# so often.
+MOST_READS = 8
+
 NOTHING = memoryview(b"")
 
 
@@ -103,7 +108,9 @@ class Lane:
         :return: whether it may have more, if :attr:`tells_rest`
         """
         scratch = take_scratch()
-        self._copy(scratch)
+        reads = 1
+        while self._copy(scratch) >= READ_AGAIN and self.state is READING and reads < MOST_READS:
+            reads += 1
         if self._held is not scratch:
             give_scratch(scratch)
         return False
@@ -153,18 +160,20 @@ class Lane:
             self._wire = memoryview(bytes(self._wire))
             self._release()
 
-    def _copy(self, scratch: memoryview) -> None:
+    def _copy(self, scratch: memoryview) -> int:
+        """Read once, and send; returns the number of bytes read."""
         try:
             data = self.source.read(scratch)
         except BlockingIOError:
-            return
+            return 0
         except Exception as error:  # noqa: BLE001  # whoever receives next raises it
             self._fail(error)
-            return
-        if not data:
+            return 0
+        n = len(data)
+        if n == 0:
             self._end()
-            return
-        self.received += len(data)
+            return 0
+        self.received += n
         if self._tap is not None:
             data = self._tap(data)
         encode = self.sink.encode
@@ -173,9 +182,10 @@ class Lane:
             sent = self._write(wire)
             if sent < len(wire):
                 self._keep(wire, sent, scratch)
-                return
+                return n
         if self.source.pauses:
             self.state = OFF
+        return n
 
     def _write(self, wire: memoryview) -> int:
         """Let the sink take what it will; turns off if it is broken."""
