@@ -96,6 +96,8 @@ BUSY = _embedded("serialnet, loop 90 % busy", "--busy")
 BUSY_IN_C = _embedded("serialnet, loop 90 % busy in C", "--busy-in-c")
 HALF_BUSY = _embedded("serialnet, loop half busy", "--half-busy")
 IDLE = _embedded("serialnet, loop idle")
+APART_IDLE = _embedded("serialnet link beside an idle loop", "--apart")
+APART_BUSY = _embedded("serialnet link beside a loop 90 % busy", "--apart", "--busy")
 
 STREAMS = Candidate("asyncio streams", _python("benchmarks.programs.streams", "{far}"))
 STREAMS_IDLE = Candidate("asyncio streams, loop idle", STREAMS.command)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from . import blocking, codec, flashing, line, sharing, starting, workloads
 from .candidates import (
+    APART_BUSY,
+    APART_IDLE,
     BUSY,
     BUSY_IN_C,
     DIRECT,
@@ -152,8 +154,9 @@ GROUPS = (
         "busy",
         "Requests while the event loop works 1 ms at a time",
         workloads.requests,
-        (IDLE, BUSY, BUSY_IN_C, HALF_BUSY, STREAMS_IDLE, STREAMS_BUSY),
+        (IDLE, BUSY, BUSY_IN_C, HALF_BUSY, APART_IDLE, APART_BUSY, STREAMS_IDLE, STREAMS_BUSY),
         (
+            Less("answer, p50", APART_BUSY, APART_IDLE, floor=1.3, goal=1.15, guard=1.5),
             Less("answer, p50", BUSY, IDLE, floor=1.3, goal=1.15),
             Less("answer, p50", BUSY_IN_C, IDLE, floor=1.3, goal=1.15),
             Less("answer, p50", HALF_BUSY, IDLE),

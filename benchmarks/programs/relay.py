@@ -1,12 +1,16 @@
 """Our relay in an application: on another event loop, with a tap, or with work beside it.
 
-python -m benchmarks.programs.relay FAR [--loop asyncio|uvloop|trio] [--tap]
+python -m benchmarks.programs.relay FAR [--loop asyncio|uvloop|trio] [--tap] [--apart]
     [--busy] [--busy-in-c] [--half-busy]
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 
@@ -28,20 +32,37 @@ class Tap(serialnet.Hook):
 
 
 async def main(options: argparse.Namespace) -> None:
-    hooks = [Tap] if options.tap else []
     far = f"tcp://127.0.0.1:{options.far}"
-    async with (
-        serialnet.link("listen:tcp://127.0.0.1:0", far, hooks=hooks) as link,
-        anyio.create_task_group() as tasks,
-    ):
-        print(f"listening on {link.urls[0]}", flush=True)
+    relay = apart(far) if options.apart else within(far, [Tap] if options.tap else [])
+    async with relay, anyio.create_task_group() as tasks:
         if options.busy:
             tasks.start_soon(keep_busy, in_python)
         if options.busy_in_c:
             tasks.start_soon(keep_busy, in_c)
         if options.half_busy:
             tasks.start_soon(work_now_and_then)
-        await link.wait()
+        with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def within(far: str, hooks: list[type[Tap]]) -> AsyncIterator[None]:
+    """In this process."""
+    async with serialnet.link("listen:tcp://127.0.0.1:0", far, hooks=hooks) as link:
+        print(f"listening on {link.urls[0]}", flush=True)
+        yield
+
+
+@asynccontextmanager
+async def apart(far: str) -> AsyncIterator[None]:
+    """In a process of its own, which says where it listens."""
+    command = [sys.executable, "-m", "serialnet", "link", "listen:tcp://127.0.0.1:0", far]
+    async with await anyio.open_process(command, stdout=None, stderr=None) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 if __name__ == "__main__":
@@ -49,6 +70,7 @@ if __name__ == "__main__":
     parser.add_argument("far", type=int)
     parser.add_argument("--loop", choices=LOOPS, default="asyncio")
     parser.add_argument("--tap", action="store_true")
+    parser.add_argument("--apart", action="store_true")
     parser.add_argument("--busy", action="store_true")
     parser.add_argument("--busy-in-c", action="store_true")
     parser.add_argument("--half-busy", action="store_true")
