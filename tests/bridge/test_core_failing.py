@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from serialnet import Bridge, Transport
-from serialnet.bridge.copy import passage, pools, socket_lane, thread, waker
+from serialnet.bridge.copy import passage, pools, socket_lane, thread, turns, waker
 
 from ..interop.tools import until
 from .core_ends import tcp
@@ -107,3 +107,22 @@ async def test_a_bridge_that_cannot_be_woken_does_not_take_others_along() -> Non
                 await beyond_deaf[1].receive()
             await converse(*beyond)
             await converse(*others)
+
+
+async def test_who_is_interrupted_while_taking_a_direction_back_may_try_again() -> None:
+    def interrupted(turns: object) -> None:
+        raise KeyboardInterrupt
+
+    with anyio.fail_after(10):
+        async with bridged() as (bridge, *beyond):
+            await converse(*beyond)
+            direction = bridge._to_port.passage
+            assert direction is not None
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(turns.Turns, "next", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    direction.stop()
+            assert not direction.is_over
+            direction.stop()
+            assert direction.is_over
+            await converse(*beyond)

@@ -77,7 +77,6 @@ class Passage:
         """
         if self._stopped:
             return
-        self._stopped = True
         lane = self.lane
         source, sink = lane.source, lane.sink
         unsent = b""
@@ -90,6 +89,7 @@ class Passage:
                 unsent = lane.stop()
                 if not was_over:
                     lane.wake()
+        self._stopped = True  # not before: whoever was interrupted while it waited may try again
         # Else they and we would keep each other in memory until the garbage collector comes.
         source.revoke = sink.revoke = sink.interject = _given_back
         source.give_back(lane.error)
