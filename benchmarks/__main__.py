@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import resource
 import sys
 import time
@@ -46,6 +47,7 @@ def main() -> int:
         parser.error("the benchmarks need Linux: they pin processes and read what these used from /proc")
     logging.getLogger("serialnet").setLevel(logging.ERROR)  # a PTY has no modem lines: that is known
     groups = [group for group in GROUPS if not options.only or group.name in options.only]
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled once, not at each start
     # A bridge takes two descriptors, and every relay inherits what may be had.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
