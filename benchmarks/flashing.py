@@ -76,7 +76,12 @@ def flashing(candidate: Candidate, scale: Scale) -> Figures:
 def _board(candidate: Candidate, directory: str) -> Iterator[tuple[str, Mapping[str, str]]]:
     """A board in a process of its own: its port, and the environment that its user needs."""
     program = HOSTED if candidate is DEVICE else SERVED
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": directory},  # it leaves files behind, being killed
+    ) as process:
         assert process.stdout is not None
         try:
             port, *assignments = process.stdout.readline().strip().split("\t")
